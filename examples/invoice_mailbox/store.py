@@ -1,0 +1,1 @@
+"""The invoices of a folder of CFDI files."""

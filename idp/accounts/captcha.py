@@ -1,0 +1,1 @@
+"""Issue a CAPTCHA challenge and take its answer once."""

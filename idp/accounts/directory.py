@@ -1,0 +1,1 @@
+"""The door `Directory`: what support and operators may look up and do."""

@@ -1,0 +1,1 @@
+"""The door `Lifecycle`: create, activate, change, disable accounts."""

@@ -1,0 +1,1 @@
+"""The counters of failed attempts, in SQL."""

@@ -1,0 +1,1 @@
+"""The door `Organizations`: a company and its employees."""

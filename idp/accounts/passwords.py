@@ -1,0 +1,1 @@
+"""Password hashes and the rules of new passwords."""

@@ -1,0 +1,1 @@
+"""The door `SignIn`: sign in, sign out."""

@@ -1,0 +1,1 @@
+"""Usernames: RFC, `CT.` and `usr.`; canonical or refused."""

@@ -1,0 +1,1 @@
+"""`create_app()`: settings, services, web layer, blueprints."""

@@ -1,0 +1,96 @@
+"""What happened: the vocabulary of events, their append-only table, and `record`."""
+
+import enum
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Connection, Integer, String, insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from idp.db import Base, UtcDateTime
+
+
+class Event(enum.StrEnum):
+    """`subject:object:action`. Values are for ever: a row once written keeps its tag."""
+
+    ACCOUNT_CREATE = "account:record:create"
+    ACCOUNT_DISABLE = "account:record:disable"
+    ACCOUNT_ENABLE = "account:record:enable"
+    ACCOUNT_LOCK = "account:lock:set"
+    ACCOUNT_UNLOCK = "account:lock:lift"
+    SIGNIN_SUCCESS = "account:signin:success"
+    SIGNIN_FAILURE = "account:signin:failure"
+    SIGNIN_REFUSED_LOCKED = "account:signin:refused-locked"
+    SIGNIN_REFUSED_EXPIRED = "account:signin:refused-expired"
+    SIGNOUT = "account:session:end"
+    CONSENT_GRANT = "account:consent:grant"
+    CONSENT_DENY = "account:consent:deny"
+    CODE_ISSUE = "client:code:issue"
+    CODE_REUSE = "client:code:reuse"
+    TOKEN_ISSUE = "client:token:issue"
+    TOKEN_REFRESH = "client:token:refresh"
+    TOKEN_REUSE = "client:token:reuse"
+    TOKEN_REVOKE = "client:token:revoke"
+    CLIENT_CREATE = "client:record:create"
+    CLIENT_UPDATE = "client:record:update"
+    CLIENT_REMOVE = "client:record:remove"
+    CLIENT_SECRET_ROTATE = "client:secret:rotate"
+    KEY_ROTATE = "operator:key:rotate"
+    KEY_RETIRE = "operator:key:retire"
+
+
+class AuditEvent(Base):
+    """One event. Rows are inserted, never changed."""
+
+    __tablename__ = "audit_event"
+
+    # SQLite gives an automatic number only to an INTEGER key.
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    event: Mapped[str] = mapped_column(String(48))
+    account_id: Mapped[str | None] = mapped_column(String(36))
+    client_id: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(32))
+    address: Mapped[str | None] = mapped_column(String(45))
+    detail: Mapped[Any | None] = mapped_column(JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the present request came from; the web layer or the command line says so."""
+
+    request_id: str | None = None
+    address: str | None = None
+
+
+origin: ContextVar[Origin] = ContextVar("origin", default=Origin())
+
+_INSERT = insert(AuditEvent)
+
+
+def record(
+    tx: Connection,
+    event: Event,
+    *,
+    now: datetime,
+    account_id: str | None = None,
+    client_id: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Append one event inside the transaction it describes. `detail` holds no secret and no raw unknown username."""
+    where = origin.get()
+    tx.execute(
+        _INSERT,
+        {
+            "at": now,
+            "event": event.value,
+            "account_id": account_id,
+            "client_id": client_id,
+            "request_id": where.request_id,
+            "address": where.address,
+            "detail": None if detail is None else dict(detail),
+        },
+    )

@@ -1,0 +1,1 @@
+"""`/activate` and `/account`: what a person does with their own account."""

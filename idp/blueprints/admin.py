@@ -1,0 +1,1 @@
+"""`/admin`: the console of support and operators."""

@@ -1,0 +1,1 @@
+"""`/oauth/logout`: RP-initiated logout."""

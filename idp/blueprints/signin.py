@@ -1,0 +1,1 @@
+"""`/login` and `/logout`: the hosted sign-in page."""

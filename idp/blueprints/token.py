@@ -1,0 +1,1 @@
+"""The machine endpoints under `/oauth/`."""

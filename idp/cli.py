@@ -1,0 +1,5 @@
+"""The command `idp`."""
+
+
+def main() -> None:
+    """Run the command line."""

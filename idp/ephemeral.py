@@ -1,0 +1,194 @@
+"""Short-lived things behind five verbs: codes, interactions, challenges, replay marks, rate counters.
+
+Keys are kept as SHA-256 digests under their *kind*, so that a value of one kind is never accepted for another and
+the table holds nothing that could be used (security.md S-3, S-4). Each verb commits by itself; where a rollback can
+open no door, `tx` lets it join the caller's transaction instead. Never put here what must outlive a cache, such as a
+lock: in some deployments this is Redis.
+"""
+
+import base64
+import enum
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import JSON, Connection, Index, Integer, String, bindparam, case, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, mapped_column
+
+from idp.db import Base, Store, UtcDateTime
+
+
+class EphemeralValue(Base):
+    """One short-lived value, or one counter."""
+
+    __tablename__ = "ephemeral"
+    __table_args__ = (Index("ix_ephemeral_swept_at", "swept_at"),)
+
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    key_digest: Mapped[str] = mapped_column(String(43), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)
+    hits: Mapped[int] = mapped_column(Integer, default=0)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    spent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    swept_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When the row may go: later than `expires_at` where it must be known as spent for longer."""
+
+
+class Found(enum.Enum):
+    """What `take` met."""
+
+    TAKEN = "taken"
+    SPENT = "spent"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The answer of `take`: the value comes with `TAKEN` and, so that its offspring can be revoked, with `SPENT`."""
+
+    found: Found
+    value: Any = None
+
+
+_T = EphemeralValue
+# Prepared once: compiling a statement costs more than running it.
+_GET = select(_T.value).where(
+    _T.kind == bindparam("kind"),
+    _T.key_digest == bindparam("digest"),
+    _T.spent_at.is_(None),
+    _T.expires_at > bindparam("now"),
+)
+_TAKE = (
+    update(_T)
+    .where(
+        _T.kind == bindparam("a_kind"),
+        _T.key_digest == bindparam("a_digest"),
+        _T.spent_at.is_(None),
+        _T.expires_at > bindparam("a_now"),
+    )
+    .values(spent_at=bindparam("a_now"))
+    .returning(_T.value)
+)
+_SPENT = select(_T.value).where(
+    _T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"), _T.spent_at.is_not(None)
+)
+_DROP = delete(_T).where(_T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"))
+
+
+def digest(key: str) -> str:
+    """The form in which a key is stored: base64url of its SHA-256, without padding."""
+    return _b64(hashlib.sha256(key.encode()).digest())
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+class Ephemeral:
+    """The SQL store of short-lived values. Every method may raise `StoreUnavailable`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._insert = postgresql.insert if store.engine.dialect.name == "postgresql" else sqlite.insert
+
+    @contextmanager
+    def _write(self, tx: Connection | None) -> Iterator[Connection]:
+        if tx is not None:
+            yield tx
+        else:
+            with self._store.write() as own:
+                yield own
+
+    def put(
+        self,
+        kind: str,
+        key: str,
+        value: Any,
+        ttl: timedelta,
+        *,
+        now: datetime,
+        remember: timedelta | None = None,
+        tx: Connection | None = None,
+    ) -> None:
+        """Keep `value` (anything that JSON holds) for `ttl`, and the mark that it was spent for `remember` longer.
+
+        A live value under the same key is replaced.
+        """
+        expires_at = now + ttl
+        row = {
+            "kind": kind,
+            "key_digest": digest(key),
+            "value": value,
+            "hits": 0,
+            "expires_at": expires_at,
+            "spent_at": None,
+            "swept_at": expires_at if remember is None else expires_at + remember,
+        }
+        statement = self._insert(_T).values(row)
+        changed = {name: row[name] for name in ("value", "expires_at", "spent_at", "swept_at")}
+        statement = statement.on_conflict_do_update(index_elements=["kind", "key_digest"], set_=changed)
+        with self._write(tx) as connection:
+            connection.execute(statement)
+
+    def get(self, kind: str, key: str, *, now: datetime) -> Any | None:
+        """The live value, or None. Nothing changes."""
+        with self._store.read() as connection:
+            return connection.execute(_GET, {"kind": kind, "digest": digest(key), "now": now}).scalar()
+
+    def take(self, kind: str, key: str, *, now: datetime, tx: Connection | None = None) -> Taken:
+        """Spend the value: of any number of callers at once, one gets `TAKEN` (security.md S-2)."""
+        hashed = digest(key)
+        with self._write(tx) as connection:
+            row = connection.execute(_TAKE, {"a_kind": kind, "a_digest": hashed, "a_now": now}).first()
+            if row is not None:
+                return Taken(Found.TAKEN, row[0])
+            row = connection.execute(_SPENT, {"kind": kind, "digest": hashed}).first()
+        return Taken(Found.MISSING) if row is None else Taken(Found.SPENT, row[0])
+
+    def claim(self, kind: str, key: str, ttl: timedelta, *, now: datetime, tx: Connection | None = None) -> bool:
+        """True for the first caller within `ttl`, False for everyone after: replay marks."""
+        expires_at = now + ttl
+        statement = (
+            self._insert(_T)
+            .values(kind=kind, key_digest=digest(key), value=None, hits=1, expires_at=expires_at, swept_at=expires_at)
+            .on_conflict_do_update(
+                index_elements=["kind", "key_digest"],
+                set_={"expires_at": expires_at, "swept_at": expires_at},
+                where=_T.expires_at <= now,
+            )
+            .returning(_T.hits)
+        )
+        with self._write(tx) as connection:
+            return connection.execute(statement).first() is not None
+
+    def hit(self, kind: str, key: str, window: timedelta, *, now: datetime) -> int:
+        """Count one more within the fixed window that the first hit opened; the count, this one included."""
+        expires_at = now + window
+        fresh = _T.expires_at <= now
+        statement = self._insert(_T).values(
+            kind=kind, key_digest=digest(key), value=None, hits=1, expires_at=expires_at, swept_at=expires_at
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=["kind", "key_digest"],
+            set_={
+                "hits": case((fresh, 1), else_=_T.hits + 1),
+                "expires_at": case((fresh, expires_at), else_=_T.expires_at),
+                "swept_at": case((fresh, expires_at), else_=_T.swept_at),
+            },
+        ).returning(_T.hits)
+        with self._store.write() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def drop(self, kind: str, key: str, *, tx: Connection | None = None) -> None:
+        """Forget the value, if there is one."""
+        with self._write(tx) as connection:
+            connection.execute(_DROP, {"kind": kind, "digest": digest(key)})
+
+    def sweep(self, *, now: datetime) -> int:
+        """Delete what nobody needs any more; how many rows went."""
+        with self._store.write() as connection:
+            return int(connection.execute(delete(_T).where(_T.swept_at <= now)).rowcount)

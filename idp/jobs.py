@@ -1,0 +1,1 @@
+"""What runs on a clock: sweeps, mail, logout notices, key rotation."""

@@ -1,0 +1,252 @@
+"""The key ring over a folder of private keys: sign, verify, publish, rotate.
+
+A key's file name says all there is to know of it, so that every process and node that shares the folder agrees
+without a table: `20261124T120000Z-ES256-<kid>.pem` signs from that instant on, until a younger key of the same
+algorithm takes over. It is published from the moment it lies there, and for one JWKS cache lifetime and one token
+lifetime after it last signed (security.md T-11).
+"""
+
+import os
+import threading
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+from joserfc import jwt
+from joserfc.jwk import ECKey, RSAKey
+
+from idp import policy
+from idp_kit.errors import InvalidToken
+from idp_kit.tokens import verify_jwt
+
+ALGORITHMS = ("ES256", "RS256")
+"""What the ring signs with. Verifiers name these and no others (RFC 8725 section 3.1)."""
+
+_NAME_TIME = "%Y%m%dT%H%M%SZ"
+_LOOK_EVERY = 1.0  # seconds between two looks at the folder's modification time
+PublishedState = Literal["next", "current", "previous"]
+
+
+class KeyProblem(Exception):
+    """The keys folder cannot be used; the text says what is wrong, and shows no key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One private key, parsed, with the algorithm it is for."""
+
+    kid: str
+    alg: str
+    signs_from: datetime
+    path: Path
+    private: ECKey | RSAKey
+    public: ECKey | RSAKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """A key as an operator sees it."""
+
+    kid: str
+    alg: str
+    state: PublishedState
+    signs_from: datetime
+    published_until: datetime | None
+
+
+class KeyRing:
+    """The keys of one folder. Parsed once; read again when the folder changes, looked at once a second at most."""
+
+    def __init__(self, folder: Path, *, strict: bool = False) -> None:
+        """`strict` refuses key files that others than their owner can read (security.md O-1)."""
+        self._folder = folder
+        self._strict = strict
+        self._lock = threading.Lock()
+        self._seen_folder = -1
+        self._looked_at = -_LOOK_EVERY
+        self._keys: tuple[SigningKey, ...] = ()
+        self._by_kid: dict[str, SigningKey] = {}
+
+    # -- use ---------------------------------------------------------------------------------------------------------
+
+    def sign(self, claims: dict[str, Any], *, typ: str, alg: str, now: datetime) -> str:
+        """A compact JWS over `claims`, signed with the present key of `alg`; `KeyProblem` if there is none."""
+        key = self._current(alg, now)
+        return jwt.encode({"alg": alg, "kid": key.kid, "typ": typ}, claims, key.private, algorithms=[alg])
+
+    def verify(self, token: str, *, typ: str, now: datetime, leeway: timedelta = policy.CLOCK_SKEW) -> dict[str, Any]:
+        """The claims of a token of ours, of kind `typ` and valid at `now`; `InvalidToken` otherwise."""
+
+        def find_key(kid: str) -> ECKey | RSAKey | None:
+            key = self._find(kid)
+            return key.public if key is not None and self._is_published(key, now) else None
+
+        return verify_jwt(token, find_key=find_key, algorithms=ALGORITHMS, typ=typ, now=now, leeway=leeway)
+
+    def jwks(self, now: datetime) -> dict[str, Any]:
+        """The published keys as a JWK Set (RFC 7517 section 5), youngest first."""
+        return {"keys": [key.public.as_dict(private=False) for key in self._published(now)]}
+
+    def check_ready(self, now: datetime) -> None:
+        """Raise `KeyProblem` unless the ring can sign with each of its algorithms."""
+        for alg in ALGORITHMS:
+            self._current(alg, now)
+
+    # -- keep --------------------------------------------------------------------------------------------------------
+
+    def describe(self, now: datetime) -> list[KeyStatus]:
+        """Every published key with its state, youngest first."""
+        return [
+            KeyStatus(key.kid, key.alg, self._state(key, now), key.signs_from, self._published_until(key))
+            for key in self._published(now)
+        ]
+
+    def ensure(self, now: datetime) -> list[str]:
+        """Make what is missing to sign with each algorithm; the key ids made. Idempotent."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._refresh(force=True)
+        have = {key.alg for key in self._keys if key.signs_from <= now}
+        return [self._make(alg, now) for alg in ALGORITHMS if alg not in have]
+
+    def rotate(self, now: datetime, *, at_once: bool = False) -> list[str]:
+        """Publish a next key for each algorithm, which signs after one JWKS cache lifetime, or now if `at_once`.
+
+        While a next key waits, calling this again changes nothing; `at_once` makes it sign now. The ids of the keys
+        made or brought forward.
+        """
+        self._refresh(force=True)
+        signs_from = now if at_once else now + policy.JWKS_CACHE_LIFETIME
+        changed = []
+        for alg in ALGORITHMS:
+            waiting = [key for key in self._keys if key.alg == alg and key.signs_from > now]
+            if not waiting:
+                changed.append(self._make(alg, signs_from))
+            elif at_once:
+                key = min(waiting, key=lambda each: each.signs_from)
+                key.path.rename(self._folder / _file_name(now, alg, key.kid))
+                changed.append(key.kid)
+        self._refresh(force=True)
+        return changed
+
+    def retire(self, kid: str, now: datetime) -> None:
+        """Stop trusting a key at once: what it signed is refused from now on. Its file keeps the ending `.retired`.
+
+        The only key that can sign an algorithm is refused: rotate first. `KeyProblem` says so.
+        """
+        self._refresh(force=True)
+        key = self._by_kid.get(kid)
+        if key is None:
+            raise KeyProblem("no published key has this id")
+        if self._current(key.alg, now).kid == kid:
+            others = [k for k in self._keys if k.alg == key.alg and k.kid != kid and k.signs_from <= now]
+            if not others:
+                raise KeyProblem("this key signs; make another sign first: idp keys rotate --now")
+        key.path.rename(key.path.with_suffix(".retired"))
+        self._refresh(force=True)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _current(self, alg: str, now: datetime) -> SigningKey:
+        self._refresh()
+        for key in self._keys:  # youngest first
+            if key.alg == alg and key.signs_from <= now:
+                return key
+        raise KeyProblem(f"no key in {self._folder.name}/ can sign {alg}: run idp init")
+
+    def _find(self, kid: str) -> SigningKey | None:
+        self._refresh()
+        return self._by_kid.get(kid)
+
+    def _successor(self, key: SigningKey) -> SigningKey | None:
+        younger = [k for k in self._keys if k.alg == key.alg and k.signs_from > key.signs_from]
+        return min(younger, key=lambda each: each.signs_from, default=None)
+
+    def _published_until(self, key: SigningKey) -> datetime | None:
+        successor = self._successor(key)
+        if successor is None:
+            return None
+        return successor.signs_from + policy.JWKS_CACHE_LIFETIME + policy.ID_TOKEN_LIFETIME + policy.CLOCK_SKEW
+
+    def _is_published(self, key: SigningKey, now: datetime) -> bool:
+        until = self._published_until(key)
+        return until is None or now < until
+
+    def _published(self, now: datetime) -> list[SigningKey]:
+        self._refresh()
+        return [key for key in self._keys if self._is_published(key, now)]
+
+    def _state(self, key: SigningKey, now: datetime) -> PublishedState:
+        if key.signs_from > now:
+            return "next"
+        return "current" if self._current(key.alg, now).kid == key.kid else "previous"
+
+    def _make(self, alg: str, signs_from: datetime) -> str:
+        key = ECKey.generate_key("P-256", private=True) if alg == "ES256" else RSAKey.generate_key(2048, private=True)
+        kid = key.thumbprint()
+        path = self._folder / _file_name(signs_from, alg, kid)
+        # Written under another name and moved, so that nobody ever reads half a key.
+        partial = path.with_suffix(".part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key.as_pem(private=True))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+        self._refresh(force=True)
+        return kid
+
+    def _refresh(self, *, force: bool = False) -> None:
+        if not force and monotonic() - self._looked_at < _LOOK_EVERY:
+            return
+        with self._lock:
+            self._looked_at = monotonic()
+            try:
+                changed = self._folder.stat().st_mtime_ns
+                if changed == self._seen_folder and not force:
+                    return
+                paths = sorted(self._folder.glob("*.pem"), reverse=True)
+                known = {key.path: key for key in self._keys}
+                keys = [known.get(path) or self._load(path) for path in paths]
+            except OSError as error:
+                raise KeyProblem(f"the keys folder {self._folder.name}/ cannot be read") from error
+            keys.sort(key=lambda each: each.signs_from, reverse=True)
+            self._by_kid = {key.kid: key for key in keys}
+            self._keys = tuple(keys)
+            self._seen_folder = changed
+
+    def _load(self, path: Path) -> SigningKey:
+        try:
+            stamp, alg, kid = path.stem.split("-", 2)
+            signs_from = datetime.strptime(stamp, _NAME_TIME).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise KeyProblem(f"{path.name} is not named like a key of ours") from error
+        if alg not in ALGORITHMS:
+            raise KeyProblem(f"{path.name} is for an algorithm that is not served")
+        if self._strict and path.stat().st_mode & 0o077:
+            raise KeyProblem(f"{path.name} can be read by others than its owner: chmod 600 it")
+        parameters = {"kid": kid, "alg": alg, "use": "sig"}
+        kind: type[ECKey] | type[RSAKey] = ECKey if alg == "ES256" else RSAKey
+        try:
+            private = kind.import_key(path.read_bytes(), parameters)
+            public = kind.import_key(private.as_dict(private=False), parameters)
+        except ValueError as error:
+            raise KeyProblem(f"{path.name} holds no {alg} key") from error
+        if private.thumbprint() != kid:
+            raise KeyProblem(f"{path.name} holds another key than its name says")
+        return SigningKey(kid, alg, signs_from, path, private, public)
+
+
+def half_hash(value: str) -> str:
+    """`at_hash` and `c_hash` for the 256-bit algorithms: the left half of SHA-256 (OIDC Core section 3.1.3.6)."""
+    return urlsafe_b64encode(sha256(value.encode("ascii")).digest()[:16]).rstrip(b"=").decode("ascii")
+
+
+def _file_name(signs_from: datetime, alg: str, kid: str) -> str:
+    return f"{signs_from.astimezone(UTC).strftime(_NAME_TIME)}-{alg}-{kid}.pem"
+
+
+__all__ = ["ALGORITHMS", "InvalidToken", "KeyProblem", "KeyRing", "KeyStatus", "half_hash"]

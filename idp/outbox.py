@@ -1,0 +1,1 @@
+"""Mail: enqueued inside the caller's transaction, delivered outside it."""

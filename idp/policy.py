@@ -1,0 +1,94 @@
+"""Every number that a person decided: attempts, lifetimes, retention periods.
+
+Changing one needs a decision and a pull request; what a deployment may change is in `settings.py`.
+Spans are `timedelta`; nothing else in `idp/` writes one as a literal.
+"""
+
+from datetime import timedelta
+
+LOCKOUT_ATTEMPTS = 3
+"""Failed attempts that lock a username. The manual: "El usuario se bloqueará al tercer intento fallido"."""
+
+LOCKOUT_DURATION: timedelta | None = None
+"""How long a lock lasts by itself. None: until recovery or an operator ends it (product.md, section 2)."""
+
+PASSWORD_LIFETIME = timedelta(days=30)
+"""A password is good until `changed_at` plus this, to the second. SAT asks it of every PAC; the manual, page 2."""
+
+PASSWORD_LENGTH_MIN = 8
+"""Code points. The manual, figure 8."""
+
+PASSWORD_LENGTH_MAX = 128
+"""Code points, all of which matter; longer ones are refused before they are hashed (ASVS 6.2.9)."""
+
+PASSWORD_HISTORY = 12
+"""Passwords that may not come back, the current one included."""
+
+ARGON2_MEMORY_KIB = 19 * 1024
+ARGON2_TIME_COST = 2
+ARGON2_PARALLELISM = 1
+"""The floor of security.md L-10, which is OWASP's: 19 MiB, t=2, p=1."""
+
+PASSWORD_HASH_WAIT = timedelta(seconds=5)
+"""How long a sign-in may wait for one of the hash slots before it is told to come back (L-10)."""
+
+SECRET_ANSWER_LENGTH_MIN = 4
+"""Characters of a secret answer that remain after it is normalised (Q-4)."""
+
+SESSION_IDLE_LIFETIME = timedelta(minutes=10)
+SESSION_ABSOLUTE_LIFETIME = timedelta(hours=12)
+"""A sign-in session: product.md, section 2."""
+
+SESSION_TOUCH_INTERVAL = timedelta(minutes=1)
+"""A session notes that it was used at most this often, so that reading a page seldom costs a write."""
+
+ANONYMOUS_SESSION_LIFETIME = timedelta(hours=2)
+"""How long a browser that has not signed in keeps its session, and with it the CSRF token of an open form."""
+
+INTERACTION_LIFETIME = timedelta(hours=1)
+"""How long an authorization request waits for its person to sign in and consent."""
+
+AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=60)
+"""RFC 6749 section 4.1.2 recommends ten minutes at most; security.md P-7 says 60 s."""
+
+SPENT_MEMORY = timedelta(days=1)
+"""How long after its end a spent single-use value is still known as spent, so that its reuse is noticed."""
+
+ACCESS_TOKEN_LIFETIME = timedelta(minutes=5)
+"""Short, so that what is revoked elsewhere is dead soon: contract.md, section 6."""
+
+ID_TOKEN_LIFETIME = timedelta(minutes=5)
+"""An ID token is read once, on arrival; it need not outlive the access token beside it."""
+
+REFRESH_TOKEN_LIFETIME = timedelta(days=30)
+"""The absolute end of a refresh family, counted from the sign-in it came from. The password's end may come first."""
+
+JWKS_CACHE_LIFETIME = timedelta(minutes=5)
+"""What `Cache-Control` of the JWKS allows; a next key signs only after it, a past one is published that much longer."""
+
+CLIENT_CACHE_LIFETIME = timedelta(seconds=1)
+"""The longest that a changed client is still seen as it was by another process."""
+
+CLOCK_SKEW = timedelta(seconds=30)
+"""Slack for `exp`, `nbf`, `iat` in our verifiers (T-3). Tokens with a mailbox scope get none on `exp`."""
+
+RETENTION_DAYS = 90
+"""Days, after the day of stamping, on which an invoice is still visible. The manual: "90 días a partir del timbrado"."""
+
+RETENTION_TIME_ZONE = "America/Mexico_City"
+"""The zone whose midnights bound the window; SAT's stamp is central Mexico time (product.md, section 4)."""
+
+HSTS_LIFETIME = timedelta(days=365)
+"""`Strict-Transport-Security`; a year is what browsers ask before they preload."""
+
+RETRY_AFTER = timedelta(seconds=5)
+"""What a refusal for overload or a store that does not answer tells the caller to wait."""
+
+FORM_BODY_MAX = 64 * 1024
+"""Bytes of a form body (PW-2)."""
+
+PARAMETER_COUNT_MAX = 100
+SCOPE_COUNT_MAX = 50
+TOKEN_LENGTH_MAX = 16 * 1024
+PARAMETER_LENGTH_MAX = 8 * 1024
+"""Limits before work: security.md O-4. Lengths in characters."""

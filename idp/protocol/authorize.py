@@ -1,0 +1,1 @@
+"""Decide an authorization request: sign in, consent, issue or refuse."""

@@ -1,0 +1,1 @@
+"""Client authentication at the machine endpoints."""

@@ -1,0 +1,1 @@
+"""Client metadata: registered, read through a short cache, matched exactly."""

@@ -1,0 +1,1 @@
+"""The registered error codes, on Authlib's base class."""

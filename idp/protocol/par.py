@@ -1,0 +1,1 @@
+"""Push an authorization request and take it back (RFC 9126)."""

@@ -1,0 +1,1 @@
+"""What each profile demands of a client: one table."""

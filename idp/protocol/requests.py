@@ -1,0 +1,1 @@
+"""Parse and validate an authorization request."""

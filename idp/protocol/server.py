@@ -1,0 +1,1 @@
+"""The door `ProtocolServer`: one method for each endpoint."""

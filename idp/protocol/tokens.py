@@ -1,0 +1,1 @@
+"""Mint, rotate, introspect, revoke tokens."""

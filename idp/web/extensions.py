@@ -1,0 +1,1 @@
+"""The Flask extensions, made once and bound in `create_app`."""

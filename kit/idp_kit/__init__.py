@@ -1,0 +1,1 @@
+"""Obey Llavero's access tokens and retention claim, in a resource server."""

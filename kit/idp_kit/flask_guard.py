@@ -1,0 +1,1 @@
+"""`require_token`: a Flask view behind an access token."""

@@ -1,0 +1,1 @@
+"""The retention claim: read it, write it, obey it."""

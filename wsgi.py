@@ -1,0 +1,1 @@
+"""The WSGI application that a production server loads."""

@@ -95,3 +95,6 @@ PARAMETER_LENGTH_MAX = 8 * 1024
 
 ID_TOKEN_HINT_LIFETIME = timedelta(days=30)
 """How long after its end an ID token still names its person as `id_token_hint`; its key may be gone before."""
+
+SWEEP_INTERVAL = timedelta(minutes=1)
+"""How often the worker deletes what is over."""

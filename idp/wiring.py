@@ -106,7 +106,7 @@ class _Subjects:
         self._directory = directory
         self.deployment_retention_days = settings.retention_days
 
-    def find_subject(self, sub: str, now: datetime) -> Subject | None:
+    def find_subject(self, sub: str) -> Subject | None:
         row = self._directory.find_subject_row(sub)
         if row is None or row.password_changed_at is None:
             return None

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug import Response as AnyResponse
 
 from idp.protocol.authorize import Decision, NeedsConsent, NeedsSignIn
-from idp.protocol.errors import InteractionGone, OAuth2Error
+from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
 from idp.web.browser import begin_browser, current_browser
 from idp.web.current import now, services
 from idp.web.errors import render_error
@@ -19,6 +19,8 @@ from idp.wiring import authentication_of
 
 blueprint = Blueprint("authorize", __name__)
 
+_PAGES: dict[type[OAuth2Error], str] = {InvalidClient: "client", InvalidRedirectUri: "redirect"}
+"""Which page says an error that cannot go back to a client; the others are a malformed `request`."""
 
 
 @blueprint.get("/oauth/authorize")
@@ -44,9 +46,9 @@ def authorize() -> AnyResponse:
                 now=now(),
             )
     except OAuth2Error as error:
-        return render_error(error.error, 400)
+        return render_error(_PAGES.get(type(error), "request"), 400, detail=error.error)
     except InteractionGone:
-        return render_error("interaction_gone", 400)
+        return render_error("gone", 400)
     return _answer(decision)
 
 
@@ -62,7 +64,7 @@ def consent() -> AnyResponse | str:
         now=now(),
     )
     if interaction is None:
-        return render_error("interaction_gone", 400)
+        return render_error("gone", 400)
     if interaction.needs_sign_in or browser is None or browser.account_id is None:
         return redirect(url_for("signin.login", interaction=handle), 303)
     allow_form_action(interaction.redirect_uri)
@@ -92,7 +94,7 @@ def decide() -> AnyResponse:
             now=now(),
         )
     except InteractionGone:
-        return render_error("interaction_gone", 400)
+        return render_error("gone", 400)
     return _answer(decision)
 
 

@@ -27,7 +27,7 @@ def logout() -> Response | str:
             now=now(),
         )
     except OAuth2Error as error:
-        return render_error(error.error, 400)
+        return render_error("request", 400, detail=error.error)
     if isinstance(decision, NeedsConfirmation):
         return redirect(url_for("end_session.ask", logout=decision.logout), 303)
     return _end(decision)

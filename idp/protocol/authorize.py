@@ -211,7 +211,7 @@ class Authorizations:
                 return None
         if request.id_token_hint is not None and not self._is_hinted(request, authentication.sub, now):
             return None
-        subject = self._subjects.find_subject(authentication.sub, now)
+        subject = self._subjects.find_subject(authentication.sub)
         # PW-6: a password that has run out since the sign-in carries no new code.
         return subject if subject is not None and subject.credentials_expire_at > now else None
 

@@ -27,6 +27,10 @@ class InvalidRequest(_Error):
     error = "invalid_request"
 
 
+class InvalidRedirectUri(InvalidRequest):
+    """No address to go back to: said on a page of its own (P-2)."""
+
+
 class InvalidClient(_Error):
     """RFC 6749 section 5.2. Always 401: wrong client and wrong secret look alike (P-10)."""
 

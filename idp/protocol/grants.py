@@ -132,7 +132,7 @@ class AuthorizationCodeGrant(_TokenGrant):
             audit.record(tx, audit.Event.CODE_REUSE, now=now, client_id=client.client_id, detail={"grant": grant_id})
             return InvalidGrant(_SPENT)
         grant = services.tokens.find_grant(grant_id, tx)
-        subject = None if grant is None else services.subjects.find_subject(grant.sub, now)
+        subject = None if grant is None else services.subjects.find_subject(grant.sub)
         refused = _check_binding(taken.value, parameters)
         if subject is not None and subject.credentials_expire_at <= now:
             subject = None  # PW-6
@@ -190,7 +190,7 @@ class RefreshTokenGrant(_TokenGrant):
             return InvalidScope("The scope was not granted to this refresh token.")
         if resource is not None and resource != (grant.resource or services.tokens.issuer):
             return InvalidTarget("The resource is not the one that was granted.")
-        subject = services.subjects.find_subject(grant.sub, now)
+        subject = services.subjects.find_subject(grant.sub)
         if subject is None or subject.credentials_expire_at <= now:
             return InvalidGrant(_SPENT)
         if not services.tokens.spend_refresh_token(tx, row, now=now):

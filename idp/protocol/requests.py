@@ -12,6 +12,7 @@ from idp import policy
 from idp.protocol.clients import Client, Clients
 from idp.protocol.errors import (
     InvalidClient,
+    InvalidRedirectUri,
     InvalidRequest,
     InvalidScope,
     InvalidTarget,
@@ -72,7 +73,7 @@ def read_request(pairs: Pairs, clients: Clients) -> tuple[AuthorizationRequest, 
         raise InvalidClient("The client is not registered for this endpoint.")
     redirect_uri = parameters.get("redirect_uri", "")
     if not client.has_redirect_uri(redirect_uri):
-        raise InvalidRequest("The redirect_uri is missing or not registered.")
+        raise InvalidRedirectUri("The redirect_uri is missing or not registered.")
     try:
         return _read_verified(parameters, client, redirect_uri), client
     except OAuth2Error as error:

@@ -48,7 +48,7 @@ class _Engine(AuthorizationServer):  # type: ignore[misc]  # Authlib has no type
     def handle_response(self, status: int, body: dict[str, Any], headers: Mapping[str, str]) -> ProtocolResponse:
         return ProtocolResponse(status, body, dict(headers))
 
-    def handle_error_response(self, request: TokenRequest, error: OAuth2Error) -> ProtocolResponse:
+    def handle_error_response(self, _request: TokenRequest, error: OAuth2Error) -> ProtocolResponse:
         return error_response(error)
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
@@ -142,7 +142,7 @@ class ProtocolServer:
             scopes = str(claims["scope"]).split()
             if "openid" not in scopes:
                 raise InsufficientScope("The access token has no scope openid.")
-            subject = self.services.subjects.find_subject(claims["sub"], now)
+            subject = self.services.subjects.find_subject(claims["sub"])
             if subject is None:
                 raise InvalidBearer("The access token is not active.")
         except OAuth2Error as error:
@@ -224,7 +224,7 @@ class ProtocolServer:
             return None
         if row.grant.revoked_at is not None or row.expires_at <= now:
             return None
-        if self.services.subjects.find_subject(row.grant.sub, now) is None:
+        if self.services.subjects.find_subject(row.grant.sub) is None:
             return None
         return {
             "active": True,

@@ -38,7 +38,7 @@ class SubjectSource(Protocol):
     deployment_retention_days: int
     """The window that the deployment gives where no contract says otherwise."""
 
-    def find_subject(self, sub: str, now: datetime) -> Subject | None:
+    def find_subject(self, sub: str) -> Subject | None:
         """The person, or None where there is none who may have tokens: unknown, disabled, not yet activated."""
 
     def find_organization_retention(self, rfc: str) -> int:

@@ -90,7 +90,7 @@ FORM_BODY_MAX = 64 * 1024
 PARAMETER_COUNT_MAX = 100
 SCOPE_COUNT_MAX = 50
 TOKEN_LENGTH_MAX = 16 * 1024
-PARAMETER_LENGTH_MAX = 8 * 1024
+PARAMETER_LENGTH_MAX = 16 * 1024 + 64
 """Limits before work: security.md O-4. Lengths in characters."""
 
 ID_TOKEN_HINT_LIFETIME = timedelta(days=30)

@@ -83,7 +83,8 @@ class Receiver:
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
+    # aiosmtpd decides the name and the arguments.
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802, ARG002
         """Called by aiosmtpd once a mail is complete."""
         self._inbox.put(envelope.content)
         return "250 2.0.0 kept"

@@ -1,4 +1,4 @@
-"""Makes what the demo shows: settings, keys and tables, accounts, a relying party, invoices. Twice is as good as once."""
+"""Makes what the demo shows, as far as it is missing: settings, keys, tables, accounts, a relying party, invoices."""
 
 import json
 import os
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.places import ROOT, DemoProblem, Places
 from honcho.environ import parse
+
+from demo.places import ROOT, DemoProblem, Places
 
 ORGANIZATION = "EKU9003173C9"
 SCOPES = ("openid", "profile", "email", "rfc", "offline_access", "mailbox:read", "mailbox:download")

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 
 import click
+
 from demo.places import DEFAULT_PORT, ROOT, DemoProblem, Places
 from demo.prepare import USERS, read_users
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TextIO
 
 import click
-from demo.places import ROOT, DemoProblem, Places, check_ports
-from demo.prepare import prepare, with_tools
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
+
+from demo.places import ROOT, DemoProblem, Places, check_ports
+from demo.prepare import prepare, with_tools
 
 VOICE = "ready"
 """The process whose lines are for the person; those of the others go to the log."""

@@ -58,7 +58,7 @@ def read(response: requests.Response) -> Page:
 
 
 class Person:
-    """One browser with its cookies. Stops at the first redirect that leaves the issuer, as the client would take over."""
+    """One browser with its cookies. Stops at a redirect that leaves the issuer, where the client takes over."""
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
@@ -95,7 +95,7 @@ class Person:
         return self.http.request(form.method, form.action, data=data, allow_redirects=False, timeout=60)
 
     def authorize(self, url: str, username: str, password: str) -> str:
-        """The whole way of an authorization request, signing in and consenting where asked; gives the callback's URL."""
+        """The way of an authorization request, signing in and consenting where asked; gives the callback's URL."""
         response = self.open(url)
         for _ in range(3):
             if response.is_redirect:

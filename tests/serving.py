@@ -1,4 +1,4 @@
-"""The real provider on loopback for a test: an own folder, settings by environment, everything else by its command line."""
+"""The real provider on loopback for a test: own folder, settings by environment, the rest by its command line."""
 
 import json
 import os
@@ -198,10 +198,8 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path)
     assert urlsplit(url).hostname in {"127.0.0.1", "localhost"}
     deadline = time.monotonic() + START_WAIT
     while time.monotonic() < deadline and process.poll() is None:
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                if answer.status == 200:
-                    return
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError), urllib.request.urlopen(url, timeout=2):
+            return
         time.sleep(0.1)
     state = "does not answer" if process.poll() is None else f"ended with {process.returncode}"
     stop_server(process)

@@ -1,4 +1,4 @@
-"""Single-use things presented many times at once to two worker processes: one success, and reuse kills what came of it."""
+"""Single-use things presented many times at once to two worker processes: one success, and reuse kills its tokens."""
 
 import secrets
 import threading
@@ -41,7 +41,7 @@ class RelyingParty:
     person: Person
     password: str
 
-    def post(self, path: str, connection: HTTPConnection | None = None, **form: str) -> Answer:
+    def post(self, path: str, form: dict[str, str], connection: HTTPConnection | None = None) -> Answer:
         """One authenticated call."""
         connection = connection or self.connect()
         secret = b64encode(f"{self.client.client_id}:{self.client.client_secret}".encode()).decode()
@@ -55,7 +55,7 @@ class RelyingParty:
     def connect(self) -> HTTPConnection:
         return HTTPConnection("127.0.0.1", self.provider.port, timeout=60)
 
-    def post_at_once(self, path: str, **form: str) -> list[Answer]:
+    def post_at_once(self, path: str, form: dict[str, str]) -> list[Answer]:
         """The same call `AT_ONCE` times in the same moment, each on a connection that is already open."""
         start = threading.Barrier(AT_ONCE)
         answers: list[Answer] = []
@@ -64,7 +64,7 @@ class RelyingParty:
             connection = self.connect()
             connection.connect()
             start.wait(30)
-            answers.append(self.post(path, connection, **form))
+            answers.append(self.post(path, form, connection))
 
         threads = [threading.Thread(target=call) for _ in range(AT_ONCE)]
         for thread in threads:
@@ -97,7 +97,7 @@ class RelyingParty:
         }
 
     def is_active(self, token: str) -> bool:
-        answer = self.post("/oauth/introspect", token=token)
+        answer = self.post("/oauth/introspect", {"token": token})
         assert answer.status == 200
         return bool(answer.json["active"])
 
@@ -133,38 +133,42 @@ def the_one_success(answers: list[Answer]) -> dict[str, Any]:
     return tokens
 
 
+def refresh_form(tokens: dict[str, Any]) -> dict[str, str]:
+    """The request that spends the refresh token of this answer."""
+    return {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+
+
 def assert_dead(party: RelyingParty, tokens: dict[str, Any]) -> None:
     """Nothing that came of the grant works any more, at any endpoint."""
     assert not party.is_active(tokens["access_token"])
     assert not party.is_active(tokens["refresh_token"])
     assert party.userinfo_status(tokens["access_token"]) == 401
-    again = party.post("/oauth/token", grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    again = party.post("/oauth/token", refresh_form(tokens))
     assert (again.status, again.json["error"]) == (400, "invalid_grant")
 
 
 @pytest.mark.spec("P-7")
 def test_tokens_of_a_code_redeemed_once_live(party: RelyingParty) -> None:
     """The success that differs in one value: without it the proofs below could pass on tokens that never worked."""
-    tokens = party.post("/oauth/token", **party.new_code()).json
+    tokens = party.post("/oauth/token", party.new_code()).json
     assert party.is_active(tokens["access_token"])
     assert party.is_active(tokens["refresh_token"])
     assert party.userinfo_status(tokens["access_token"]) == 200
-    assert party.post("/oauth/token", grant_type="refresh_token", refresh_token=tokens["refresh_token"]).status == 200
+    assert party.post("/oauth/token", refresh_form(tokens)).status == 200
 
 
 @pytest.mark.spec("P-7")
 def test_a_code_is_redeemed_once_however_many_ask_at_once(party: RelyingParty) -> None:
     for _ in range(ROUNDS):
         code = party.new_code()
-        tokens = the_one_success(party.post_at_once("/oauth/token", **code))
+        tokens = the_one_success(party.post_at_once("/oauth/token", code))
         assert_dead(party, tokens)
 
 
 @pytest.mark.spec("T-8")
 def test_a_refresh_token_is_spent_once_however_many_ask_at_once(party: RelyingParty) -> None:
     for _ in range(ROUNDS):
-        first = party.post("/oauth/token", **party.new_code()).json
-        spend = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
-        second = the_one_success(party.post_at_once("/oauth/token", **spend))
+        first = party.post("/oauth/token", party.new_code()).json
+        second = the_one_success(party.post_at_once("/oauth/token", refresh_form(first)))
         assert_dead(party, second)
         assert not party.is_active(first["access_token"])

@@ -200,13 +200,16 @@ class KeyRing:
         return kid
 
     def _refresh(self, *, force: bool = False) -> None:
-        if not force and monotonic() - self._looked_at < _LOOK_EVERY:
+        if not force and self._is_fresh():
             return
         with self._lock:
-            self._looked_at = monotonic()
+            # Whoever waited here for the first reading finds it done.
+            if not force and self._is_fresh():
+                return
             try:
                 changed = self._folder.stat().st_mtime_ns
                 if changed == self._seen_folder and not force:
+                    self._looked_at = monotonic()
                     return
                 paths = sorted(self._folder.glob("*.pem"), reverse=True)
                 known = {key.path: key for key in self._keys}
@@ -217,6 +220,10 @@ class KeyRing:
             self._by_kid = {key.kid: key for key in keys}
             self._keys = tuple(keys)
             self._seen_folder = changed
+            self._looked_at = monotonic()
+
+    def _is_fresh(self) -> bool:
+        return monotonic() - self._looked_at < _LOOK_EVERY
 
     def _load(self, path: Path) -> SigningKey:
         try:

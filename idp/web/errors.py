@@ -14,6 +14,7 @@ from idp.accounts.errors import HashingOverloaded
 from idp.db import StoreUnavailable
 from idp.policy import RETRY_AFTER
 from idp.web.current import now, request_id
+from idp.wiring import KeyProblem
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ def _unavailable_words() -> tuple[str, str]:
     )
 
 
-def _unavailable(error: StoreUnavailable | HashingOverloaded) -> Response:
+def _unavailable(error: StoreUnavailable | HashingOverloaded | KeyProblem) -> Response:
     # The type alone: the chained cause of a driver may hold values of the statement (O-2).
     _log.warning("unavailable: %s, folio %s", type(error).__name__, request_id())
     wait = error.retry_after if isinstance(error, HashingOverloaded) else RETRY_AFTER
@@ -144,7 +145,7 @@ def _unavailable(error: StoreUnavailable | HashingOverloaded) -> Response:
 
 
 def _unexpected(error: BaseException) -> Response:
-    if isinstance(error, StoreUnavailable | HashingOverloaded):
+    if isinstance(error, StoreUnavailable | HashingOverloaded | KeyProblem):
         return _unavailable(error)
     _log.error("unexpected error at %s, folio %s", request.endpoint, request_id(), exc_info=error)
     return _answer(
@@ -164,6 +165,7 @@ def install(app: Flask) -> None:
         HTTPException: _http_error,
         StoreUnavailable: _unavailable,
         HashingOverloaded: _unavailable,
+        KeyProblem: _unavailable,
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():

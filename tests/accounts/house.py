@@ -53,6 +53,7 @@ class House:
     lifecycle: Lifecycle
     directory: Directory
     disabled: list[str]
+    signed_out: list[str]
 
     def add(self, username: str, now: datetime, **more: Any) -> str:
         """An active account with `PASSWORD`; its id."""
@@ -66,6 +67,7 @@ class House:
 
 def make_house(store: Store, hasher: Hasher | None = None) -> House:
     disabled: list[str] = []
+    signed_out: list[str] = []
     hasher = hasher or QuickHasher()
     lockout = Lockout(store, LOCKOUT_KEY)
     credentials = Credentials(store, hasher, lockout)
@@ -84,8 +86,9 @@ def make_house(store: Store, hasher: Hasher | None = None) -> House:
         lockout=lockout,
         credentials=credentials,
         sessions=sessions,
-        signin=SignIn(store, credentials, sessions),
+        signin=SignIn(store, credentials, sessions, on_sign_out=lambda tx, sid, now: signed_out.append(sid)),
         lifecycle=lifecycle,
         directory=Directory(store, lockout),
         disabled=disabled,
+        signed_out=signed_out,
     )

@@ -78,6 +78,8 @@ def test_signing_in_again(house: House, now: datetime) -> None:
     assert someone.browser == first.browser
     assert someone.sid != first.sid
     assert house.sessions.find(again_cookie, now + SECOND) is None
+    assert house.signed_out == [first.sid]
+    assert house.events().count(Event.SIGNOUT) == 1
 
 
 @pytest.mark.spec("W-3")
@@ -148,6 +150,7 @@ def test_signing_out_kills_the_session_and_is_recorded_once(house: House, now: d
     assert house.sessions.find(cookie, now) is None
     assert find(house, other, now).account_id is not None
     assert house.events().count(Event.SIGNOUT) == 1
+    assert set(house.signed_out) == {browser.sid}
     house.sessions.save(browser, {"csrf": "seed"})  # a late response brings nothing back
     assert house.sessions.find(cookie, now) is None
 

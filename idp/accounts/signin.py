@@ -13,7 +13,7 @@ from idp.db import Store
 
 PASSWORD_AMR = ("pwd",)
 """RFC 8176."""
-PASSWORD_ACR = "1"  # noqa: S105 - the class of a sign-in, not a secret
+PASSWORD_ACR = "1"
 
 _FIND_PERSON = select(Account.id, Account.username, Account.kind, Account.name, Account.locale).where(
     Account.id == bindparam("account_id"), Account.state == State.ACTIVE
@@ -65,6 +65,9 @@ class SignIn:
         cookies: list[str] = []
 
         def start(tx: Connection, found: VerifiedAccount) -> None:
+            if browser is not None and browser.account_id not in {None, found.account_id}:
+                # Somebody else was signed in here: for them this is a sign-out like any other.
+                self._end(tx, browser, now)
             cookies.append(
                 self._sessions.sign_in(
                     tx,
@@ -84,15 +87,18 @@ class SignIn:
     def sign_out(self, browser: Browser, now: datetime) -> None:
         """End the browser's session on the server, and what `on_sign_out` ends with it."""
         with self._store.write() as tx:
-            self._sessions.end(tx, browser, now)
-            if browser.sid is not None:
-                self._on_sign_out(tx, browser.sid, now)
+            self._end(tx, browser, now)
 
     def find_person(self, account_id: str) -> Person | None:
         """Whom a session is for; None where the account may do nothing any more."""
         with self._store.read() as connection:
             row = connection.execute(_FIND_PERSON, {"account_id": account_id}).first()
         return None if row is None else Person(row.id, row.username, Kind(row.kind), row.name, row.locale)
+
+    def _end(self, tx: Connection, browser: Browser, now: datetime) -> None:
+        self._sessions.end(tx, browser, now)
+        if browser.sid is not None:
+            self._on_sign_out(tx, browser.sid, now)
 
 
 __all__ = ["PASSWORD_ACR", "PASSWORD_AMR", "Browser", "Person", "SignIn"]

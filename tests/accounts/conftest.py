@@ -1,0 +1,25 @@
+"""A database of accounts and the doors over it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from idp.db import Base, Store, engine_options
+from tests.accounts.house import House, make_house
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    url = f"sqlite:///{tmp_path / 'accounts.db'}"
+    engine = create_engine(url, **engine_options(url))
+    store = Store(engine)
+    Base.metadata.create_all(engine)
+    yield store
+    engine.dispose()
+
+
+@pytest.fixture
+def house(store: Store) -> House:
+    return make_house(store)

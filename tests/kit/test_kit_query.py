@@ -1,6 +1,6 @@
 """The rule as a SQLAlchemy condition: the same answer as for one invoice."""
 
-# ruff: noqa: DTZ001, DTZ901 - a stamp is a naive time by definition.
+# ruff: noqa: DTZ001 - a stamp is a naive time by definition.
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta

@@ -169,7 +169,7 @@ def test_a_guard_asks_for_real_scopes(verifier: AccessTokenVerifier) -> None:
 
 
 def test_one_request_leaves_nothing_to_the_next(client: FlaskClient, issuer: Issuer) -> None:
-    with client:
+    with client.application.app_context():  # in which every request has the same `g`
         assert client.get("/invoices", headers=bearer(issuer.mailbox_token())).status_code == 200
         assert g.access_token.claims["aud"] == AUDIENCE
         assert client.get("/invoices").status_code == 401

@@ -304,6 +304,30 @@ def test_what_is_no_token(token: Any, verifier: AccessTokenVerifier, now: dateti
         verifier.verify(token, now)
 
 
+@pytest.mark.spec("T-2")
+def test_a_key_is_for_the_one_algorithm_that_it_names(issuer: Issuer, now: datetime) -> None:
+    def sign_and_verify(alg: str | None) -> dict[str, Any]:
+        """Sign with RS256, by a key that says it is for `alg`."""
+        key = RSAKey.import_key(RSA_KEY.as_dict(private=False) | {"kid": "one"})
+        key._dict_value = {name: value for name, value in key.dict_value.items() if name != "alg"}
+        if alg is not None:
+            key._dict_value["alg"] = alg
+        token = issuer.sign(issuer.claims(), key=RSA_KEY, kid="one")
+        return verify_jwt(
+            token,
+            find_key=lambda _: key,
+            algorithms=("RS256", "PS256"),
+            typ="at+jwt",
+            now=now,
+            leeway=timedelta(),
+        )
+
+    assert sign_and_verify("RS256")
+    for alg in ("PS256", None):
+        with pytest.raises(InvalidToken):
+            sign_and_verify(alg)
+
+
 def _find_key(kid: str) -> ECKey | None:
     return EC_KEY if kid == "ec-1" else None
 

@@ -90,11 +90,11 @@ class JwksCache:
         return keys.by_kid.get(kid)
 
     def _renew(self, seen: _Keys, pause: float, *, wait: bool) -> _Keys:
-        """Fetch, unless another thread does or has done since `seen`, or an attempt was made within `pause`."""
+        """Fetch, unless somebody tried within `pause`, or is trying and we need not `wait`; the keys there are then."""
         if not self._turn.acquire(blocking=wait):
             return seen
         try:
-            if self._keys is not seen or self._clock() < self._attempted_at + pause:
+            if self._clock() < self._attempted_at + pause:
                 return self._keys
             try:
                 self._keys = self._load(seen)

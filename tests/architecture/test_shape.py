@@ -14,7 +14,7 @@ from tools.spec import find_marks
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("idp", "kit", "examples", "bench", "tools", "demo", "tests")
-LOOKS_AT_CLOCKS = re.compile(r"idp/(web/.*|jobs|cli)\.py")
+LOOKS_AT_CLOCKS = re.compile(r"idp/(web/.*|cli/.*|jobs|cli)\.py")
 
 
 def _files(*patterns: str) -> list[Path]:

@@ -36,7 +36,7 @@ check: install ## formatter, linter, types, import contracts, templates, spellin
 	ruff check $(wildcard $(CODE))
 	mypy
 	lint-imports --no-cache
-	djlint --check --lint --quiet idp/templates examples demo/templates
+	djlint --lint --quiet idp/templates examples demo/templates
 	codespell $(wildcard $(CODE)) docs changes README.md CONTRIBUTING.md kit/README.md
 	$(PYTHON) -m tools.check_translations
 

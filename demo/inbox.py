@@ -19,7 +19,9 @@ KEPT = 200
 SIZE_MAX = 1024 * 1024
 ZONE = ZoneInfo("America/Mexico_City")
 
-PAGE_POLICY = "default-src 'none'; style-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
+)
 MAIL_POLICY = (
     # A mail is a stranger's HTML: no scripts, no forms, no loads; its links open beside it.
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"

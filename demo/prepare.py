@@ -148,11 +148,20 @@ def _add_accounts(places: Places, environment: Mapping[str, str], say: Callable[
         options = ["--email", mail, "--name", user.name, *user.options, "--password-stdin", "--active"]
         try:
             run_idp(["account", "add", user.username, *options], environment, stdin=known["password"] + "\n")
-        except DemoProblem:
-            # An earlier run was cut short between making the account and noting it.
-            run_idp(["account", "show", user.username], environment)
+        except DemoProblem as refusal:
+            # Unless an earlier run was cut short between making the account and noting it, this is the reason to give.
+            if not _is_there(user.username, environment):
+                raise refusal from None
         known["ready"] = True
         write_private(places.users_file, json.dumps(users, indent=2, ensure_ascii=False) + "\n")
+
+
+def _is_there(username: str, environment: Mapping[str, str]) -> bool:
+    try:
+        run_idp(["account", "show", username], environment)
+    except DemoProblem:
+        return False
+    return True
 
 
 def _add_client(places: Places, environment: Mapping[str, str]) -> dict[str, str]:
@@ -178,6 +187,6 @@ def _run(command: list[str], environment: Mapping[str, str], *, stdin: str = "")
     except FileNotFoundError:
         raise DemoProblem(f"{command[0]} is not installed: run make demo") from None
     if done.returncode:
-        words = done.stderr.strip() or f"it ended with status {done.returncode}"
-        raise DemoProblem(f"{' '.join(command[:3])}: {words}")
+        words = done.stderr.strip().splitlines()[-1:] or [f"it ended with status {done.returncode}"]
+        raise DemoProblem(f"{' '.join(command[:3])}: {words[0]}")
     return done.stdout

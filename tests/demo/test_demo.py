@@ -1,0 +1,102 @@
+"""`make demo`, without make: everything answers, the users work, Ctrl-C ends it, the next run keeps the data."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from demo.places import ROOT, Places, check_ports
+from demo.prepare import USERS, make_password
+from idp.accounts.passwords import check_new_password
+from idp.accounts.usernames import parse_username
+
+PATIENCE = 90.0
+
+
+def test_passwords_keep_the_rules() -> None:
+    passwords = {make_password() for _ in range(200)}
+    assert len(passwords) == 200
+    for password in passwords:
+        assert re.fullmatch(r"[A-Z][a-z]{5}-\d{4}-[A-Z][a-z]{5}", password)
+        check_new_password(password, username=parse_username(USERS[0].username), brand_words=["llavero"])
+
+
+@contextmanager
+def _demo(environment: dict[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (
+        output.open("wb") as file,
+        subprocess.Popen(
+            [sys.executable, "-m", "demo.run"], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while b"Begin anew" not in output.read_bytes():
+                assert process.poll() is None, output.read_text()
+                assert time.monotonic() < deadline, output.read_text()
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+
+
+def _get(url: str) -> str:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as response:
+        assert response.status == 200
+        return str(response.read().decode())
+
+
+@pytest.mark.enable_socket
+def test_the_demo_starts_twice(tmp_path: Path, free_port: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("IDP_", "DEMO_"))}
+    environment |= {"DEMO_PORT": str(free_port), "DEMO_INSTANCE": str(tmp_path / "instance")}
+    places = Places.from_environment(environment)
+    output = tmp_path / "output"
+
+    with _demo(environment, output) as process:
+        shown = output.read_text()
+        users = json.loads(places.users_file.read_text())
+        settings = places.env_file.read_text()
+        for user in USERS:
+            assert user.username in shown
+            assert users[user.username]["password"] in shown
+        for address in (places.provider, places.mailbox, places.inbox):
+            assert address in shown
+        discovery = json.loads(_get(f"{places.provider}/.well-known/openid-configuration"))
+        assert discovery["issuer"] == places.provider
+        assert 'id="username"' in _get(f"{places.mailbox}/login")  # led on to the provider's sign-in page
+        assert "Todavía no hay mensajes" in _get(places.inbox)
+    assert process.returncode == 0, output.read_text()
+    assert "Everything has ended" in output.read_text()
+    check_ports(places)
+    for path in (places.users_file, places.env_file):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+    with _demo(environment, output):
+        assert json.loads(places.users_file.read_text()) == users
+        assert places.env_file.read_text() == settings
+        assert "account" not in output.read_text().split("──", 1)[0]
+
+
+@pytest.mark.enable_socket
+def test_a_lost_database_is_made_anew(tmp_path: Path, free_port: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("IDP_", "DEMO_"))}
+    environment |= {"DEMO_PORT": str(free_port), "DEMO_INSTANCE": str(tmp_path)}
+    places = Places.from_environment(environment)
+    places.users_file.write_text(json.dumps({USERS[0].username: {"kind": "client", "password": "x", "ready": True}}))
+    places.env_file.write_text("MAILBOX_CLIENT_ID=gone\nMAILBOX_CLIENT_SECRET=gone\n")
+    with _demo(environment, tmp_path / "output"):
+        users = json.loads(places.users_file.read_text())
+        assert set(users) == {user.username for user in USERS}
+        assert users[USERS[0].username]["password"] != "x"
+        assert "gone" not in places.env_file.read_text()

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-IDP = (sys.executable, "-c", "import sys; sys.argv[0] = 'idp'; from idp.cli import main; main()")
+IDP = (sys.executable, "-c", "import sys; sys.argv[0] = 'idp'; from idp.cli.main import main; main()")
 """The `idp` command of this very checkout, installed or not."""
 
 START_WAIT = 30.0

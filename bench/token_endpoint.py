@@ -34,6 +34,7 @@ from bench import baseline_authlib
 from tests.serving import (
     ROOT,
     clean_environment,
+    cpu_seconds,
     free_port,
     provider_in,
     start_server,
@@ -45,7 +46,6 @@ SCOPE = "api:read"
 AUDIENCE = "https://api.example"
 FORM = f"grant_type=client_credentials&scope={SCOPE}"
 RESULTS = ROOT / "bench" / "results"
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Side:
 
     name: str
     port: int
-    pid: int
+    process: "subprocess.Popen[bytes]"
     authorization: str
     issuer: str
     database: Path
@@ -62,17 +62,8 @@ class Side:
     """The statement that counts what the server wrote for its tokens."""
 
     def cpu_seconds(self) -> float:
-        """User and system time of every process in the server's session, those that ended included."""
-        total = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                # The second field, the name, may hold spaces; what follows its closing bracket does not.
-                fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it ended meanwhile
-            if int(fields[3]) == self.pid:
-                total += sum(map(int, fields[11:15]))
-        return total / TICKS
+        """What the whole process tree has used so far."""
+        return sum(cpu_seconds(self.process).values())
 
     def count_rows(self) -> int:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
@@ -120,7 +111,7 @@ def ours(folder: Path, workers: int) -> Iterator[Side]:
         yield Side(
             "llavero",
             provider.port,
-            provider.process.pid,
+            provider.process,
             basic(client.client_id, client.client_secret),
             provider.issuer,
             provider.database,
@@ -148,7 +139,7 @@ def authlib_pattern(folder: Path, workers: int, threads: int) -> Iterator[Side]:
         yield Side(
             "authlib",
             port,
-            process.pid,
+            process,
             basic(client_id, client_secret),
             issuer,
             folder / "authlib.db",

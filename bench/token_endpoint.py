@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 from urllib.request import urlopen
 
 from joserfc import jwt
@@ -60,6 +60,11 @@ class Side:
     database: Path
     rows: str
     """The statement that counts what the server wrote for its tokens."""
+
+    def fail(self, reason: str) -> NoReturn:
+        """End the run with the last that the server wrote."""
+        log = (self.database.parent / "server.log").read_text(errors="replace")
+        raise SystemExit(f"{self.name} {reason}\n{log[-4000:]}")
 
     def cpu_seconds(self) -> float:
         """What the whole process tree has used so far."""
@@ -177,7 +182,7 @@ def measure(side: Side, connections: int, seconds: float, answers: Path, seen: s
     checked = check_answers(side, answers, seen)
     requests = int(report["requests"])
     if report["errors"] or requests - checked > connections or rows < checked:
-        raise SystemExit(f"{side.name}: {report}, {checked} good answers, {rows} rows written")
+        side.fail(f"reports {report}, {checked} good answers, {rows} rows written")
     return Round(side.name, requests, report["seconds"], cpu, generator_cpu, report["p50_ms"], report["p99_ms"], rows)
 
 
@@ -189,17 +194,17 @@ def check_answers(side: Side, answers: Path, seen: set[str]) -> int:
             break  # cut off when the generator stopped
         status, _, body = line.partition(" ")
         if status != "200":
-            raise SystemExit(f"{side.name} answered {status}: {body[:300]}")
+            side.fail(f"answered {status}: {body[:300]}")
         answer = json.loads(body)
         token = jwt.decode(answer["access_token"], key, algorithms=["ES256"])
         claims = token.claims
         expected = {"iss": side.issuer, "aud": AUDIENCE, "scope": SCOPE}
         if token.header["typ"] != "at+jwt" or {name: claims[name] for name in expected} != expected:
-            raise SystemExit(f"{side.name} gave a token that says {token.header} {claims}")
+            side.fail(f"gave a token that says {token.header} {claims}")
         if answer["token_type"].lower() != "bearer" or not time.time() - 60 < claims["exp"] - 300 < time.time() + 1:
-            raise SystemExit(f"{side.name} gave a token of another kind or lifetime: {answer}")
+            side.fail(f"gave a token of another kind or lifetime: {answer}")
         if claims["jti"] in seen:
-            raise SystemExit(f"{side.name} gave the same token twice")
+            side.fail("gave the same token twice")
         seen.add(claims["jti"])
         count += 1
     return count

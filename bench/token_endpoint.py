@@ -3,9 +3,11 @@
 All sides run at once on loopback, each with its own SQLite file, and are loaded in turn (A B C A B C) by the same
 generator, so that whatever else the machine does meets all alike. Authlib's pattern runs twice: with the threads of
 `idp serve`, which is the comparison that `--at-least` judges, and with the fewer threads at which it did best here,
-since threads that only wait for SQLite's lock cost it CPU; that ratio is printed beside. CPU seconds are those of the server's whole process
-tree; the generator's are measured too and shown. Every answer of every round is checked: status, JSON, signature,
-claims, that no token came twice, and that the server wrote a row for it.
+since threads that only wait for SQLite's lock cost it CPU; that ratio is printed beside.
+
+CPU seconds are those of the server's whole process tree; the generator's are measured too and shown. Every answer of
+every round is checked: status, JSON, signature, claims, that no token came twice, and that the server wrote a row for
+it.
 """
 
 import argparse
@@ -165,7 +167,17 @@ def load(side: Side, connections: int, seconds: float, answers: Path) -> tuple[d
     url = f"http://127.0.0.1:{side.port}/oauth/token"
     wrk = shutil.which("wrk")
     if wrk is not None:
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(ROOT / "bench" / "load.lua"), url]
+        command = [
+            wrk,
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds:g}s",
+            "--timeout",
+            "12s",
+            "-s",
+            str(ROOT / "bench" / "load.lua"),
+            url,
+        ]
     else:
         command = [sys.executable, "-m", "bench.load", url, str(connections), str(seconds)]
     own = {"LOAD_FORM": FORM, "LOAD_AUTHORIZATION": side.authorization, "LOAD_ANSWERS": str(answers)}

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IDP = (sys.executable, "-c", "import sys; sys.argv[0] = 'idp'; from idp.cli.main import main; main()")
 """The `idp` command of this very checkout, installed or not."""
 
+TICKS = os.sysconf("SC_CLK_TCK")
 START_WAIT = 30.0
 STOP_WAIT = 30.0
 
@@ -117,6 +118,11 @@ class Provider:
             stop_server(self.process)
             self.process = None
 
+    def cpu_seconds(self) -> dict[int, float]:
+        """CPU time of each process of the server so far; shows which of the workers have worked."""
+        assert self.process is not None
+        return cpu_seconds(self.process)
+
     def count_audit(self, event: str) -> int:
         """Rows of this event; audit rows are what tells from outside how often something happened."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
@@ -191,6 +197,18 @@ def stop_server(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(5)
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> dict[int, float]:
+    """User and system time of every process of the server's session, by pid, with that of its ended children."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        # The second field, the name, may hold spaces; what follows its closing bracket does not.
+        with suppress(OSError):  # a process that ended meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == process.pid:
+                found[int(stat.parent.name)] = sum(map(int, fields[11:15])) / TICKS
+    return found
 
 
 def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

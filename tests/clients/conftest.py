@@ -22,11 +22,11 @@ class House:
     password: str
 
     def register(self, auth: str, *options: str) -> Client:
-        """A client that may refresh, with this authentication method."""
+        """A client that may refresh, with this method of RFC 7591 section 2."""
         return self.provider.add_client(
             f"Cliente {auth}",
             REDIRECT_URI,
-            *("--auth", auth, "--post-logout-redirect-uri", POST_LOGOUT_REDIRECT_URI),
+            *("--auth", auth.removeprefix("client_secret_"), "--post-logout-redirect-uri", POST_LOGOUT_REDIRECT_URI),
             *("--grant", "authorization_code", "--grant", "refresh_token"),
             *(part for scope in SCOPE.split() for part in ("--scope", scope)),
             *options,

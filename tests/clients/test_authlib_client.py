@@ -4,10 +4,9 @@ import secrets
 
 import pytest
 from authlib.common.security import generate_token
-from authlib.integrations.base_client.errors import MismatchingStateError
+from authlib.integrations.base_client.errors import MismatchingStateError, OAuthError
 from authlib.integrations.flask_client import OAuth
 from authlib.integrations.requests_client import OAuth2Session
-from authlib.oauth2.base import OAuth2Error
 from flask import Flask, jsonify
 from flask.typing import ResponseReturnValue
 
@@ -50,7 +49,7 @@ def test_requests_session_walks_from_authorization_to_revocation(house: House, a
             metadata["revocation_endpoint"], token=renewed["refresh_token"], token_type_hint="refresh_token"
         )
         assert answer.status_code == 200
-        with pytest.raises(OAuth2Error) as refusal:
+        with pytest.raises(OAuthError) as refusal:
             session.refresh_token(metadata["token_endpoint"], refresh_token=renewed["refresh_token"])
         assert refusal.value.error == "invalid_grant"
 

@@ -37,6 +37,7 @@ def guess_at_once(provider: Provider, username: str, passwords: list[str]) -> Ou
     people = [Person(provider.issuer) for _ in passwords]
     forms = [read(person.open(provider.issuer + "/login")) for person in people]
     failures, successes = provider.count_audit(FAILURE), provider.count_audit(SUCCESS)
+    cpu = provider.cpu_seconds()
     start = threading.Barrier(len(people))
     screens: list[str] = []
 
@@ -52,6 +53,8 @@ def guess_at_once(provider: Provider, username: str, passwords: list[str]) -> Ou
     for thread in threads:
         thread.join(90)
     assert len(screens) == len(people)
+    worked = [pid for pid, spent in provider.cpu_seconds().items() if spent - cpu.get(pid, 0) > 0.05]
+    assert len(worked) >= 2, "one worker alone proves nothing about two"
     return Outcome(screens, provider.count_audit(FAILURE) - failures, provider.count_audit(SUCCESS) - successes)
 
 
@@ -71,6 +74,21 @@ def test_of_fifty_wrong_guesses_three_are_compared_and_the_owner_is_locked(provi
     # The answer to the third failure already says so (L-1): two saw the sign-in page again, all others the lock.
     assert sorted(outcome.screens) == ["locked"] * 48 + ["signin"] * 2
     assert sign_in(provider, username, password) == "locked"
+
+
+@pytest.mark.spec("L-2")
+@pytest.mark.parametrize(
+    ("username", "place"), [("XIA190128J61", 0), ("IIA040805DZ4", AT_ONCE // 2), ("URE180429TM6", AT_ONCE - 1)]
+)
+def test_the_right_password_among_fifty_begins_the_count_afresh_once(
+    provider: Provider, username: str, place: int
+) -> None:
+    guesses = [make_password() for _ in range(AT_ONCE)]
+    guesses[place] = provider.add_account(username)
+    outcome = guess_at_once(provider, username, guesses)
+    # As at any sign-in, the right password clears the count: two failures at most went before it, three may follow.
+    assert outcome.successes <= 1
+    assert outcome.failures <= (5 if outcome.successes else 3)
 
 
 @pytest.mark.spec("L-3")

@@ -1,10 +1,11 @@
-"""Why a token, a proof or a claim is refused.
+"""Why a token, a proof or a record is refused.
 
     KitError
     ├── InvalidToken        the token is not one to act on: answer 401 `invalid_token`
     │   └── ExpiredToken    it was, until a moment ago
     ├── InsufficientScope   it is good, for something else: answer 403 `insufficient_scope`
     ├── InvalidRetention    no retention claim, or not one that can be obeyed: serve nothing
+    ├── InvalidStamp        no `@FechaTimbrado`: the invoice is not served
     └── KeysUnavailable     the issuer's keys could not be fetched: answer 503, serve nothing
 
 The text of an error is for a log. It never repeats a token or a part of one.
@@ -29,6 +30,10 @@ class InsufficientScope(KitError):
 
 class InvalidRetention(KitError):
     """The `mailbox` claim is missing, doubled, malformed or of a kind this kit does not know."""
+
+
+class InvalidStamp(KitError):
+    """Not the text or the local time of a `tfd:TimbreFiscalDigital/@FechaTimbrado`."""
 
 
 class KeysUnavailable(KitError):

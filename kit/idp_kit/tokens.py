@@ -1,24 +1,30 @@
-"""Verify a JSON Web Token of the issuer: its signature, its kind, its time (RFC 7515, RFC 7519, RFC 8725, RFC 9068)."""
+"""Verify an access token of the issuer: its signature, its kind, its time (RFC 7515, RFC 7519, RFC 8725, RFC 9068)."""
 
-import json
 from base64 import urlsafe_b64decode
-from binascii import Error as Base64Error
-from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from idp_kit.errors import ExpiredToken, InvalidToken
+from idp_kit.errors import ExpiredToken, InsufficientScope, InvalidRetention, InvalidToken
+from idp_kit.jwks import PublicKey, parse_object
+from idp_kit.retention import MailboxClaim, read_claim
 
 TOKEN_LENGTH_MAX = 16 * 1024
 """Characters; a longer token is refused before it is looked at."""
 
-PublicKey = ECKey | RSAKey | OKPKey
 FindKey = Callable[[str], PublicKey | None]
 """From a `kid` to the public key of that name, which says its one algorithm in `alg`, or None."""
+
+ALGORITHMS_KNOWN = frozenset({"ES256", "RS256", "PS256", "EdDSA"})
+"""Signatures by a public key. `none` and HMAC are not among them, and cannot be asked for."""
+
+LEEWAY_MAX = timedelta(seconds=30)
+"""More slack for another machine's clock is refused (security.md T-3)."""
 
 _HEADER_KNOWN = frozenset({"alg", "typ", "kid", "cty"})
 
@@ -84,6 +90,134 @@ def check_times(claims: dict[str, Any], *, now: datetime, leeway: timedelta) -> 
         raise ExpiredToken("expired")
 
 
+class KeySource(Protocol):
+    """Where a verifier finds the issuer's keys: `JwksCache`, or what a test puts in its place."""
+
+    def find_key(self, kid: str) -> PublicKey | None:
+        """The public key of that name, or None. Raises `KeysUnavailable` where nobody can say."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A token that was verified: whom it is for, what it allows, and until when."""
+
+    sub: str
+    client_id: str
+    scopes: frozenset[str]
+    claims: Mapping[str, Any] = field(repr=False)
+    mailbox: MailboxClaim | None
+    """What the mailbox scopes allow; None where there is no such scope."""
+    expires_at: datetime
+
+    def get_mailbox(self) -> MailboxClaim:
+        """The mailbox claim; `InvalidRetention` where the token has none."""
+        if self.mailbox is None:
+            raise InvalidRetention("a token without a mailbox scope")
+        return self.mailbox
+
+    def check_scopes(self, *needed: str) -> None:
+        """Raise `InsufficientScope` unless every one was given and, if it is a mailbox scope, the claim agrees."""
+        if not self.scopes.issuperset(needed):
+            raise InsufficientScope("a scope is missing")
+        for scope in needed:
+            if scope.startswith(_MAILBOX) and not _agrees(self.get_mailbox(), scope):
+                raise InsufficientScope("the mailbox claim allows less than the scope")
+
+
+class AccessTokenVerifier:
+    """Tells access tokens of one issuer for one resource server from everything else (RFC 9068 section 4)."""
+
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        keys: KeySource,
+        algorithms: Collection[str] = ("ES256", "RS256"),
+        *,
+        leeway: timedelta = LEEWAY_MAX,
+    ) -> None:
+        """`audience` is the name under which this resource server is known to the issuer (RFC 8707).
+
+        `ValueError` for an algorithm that is not a signature by a public key, and for more slack than 30 seconds.
+        """
+        if not algorithms or not ALGORITHMS_KNOWN.issuperset(algorithms):
+            raise ValueError("algorithms must be some of " + ", ".join(sorted(ALGORITHMS_KNOWN)))
+        if not timedelta() <= leeway <= LEEWAY_MAX:
+            raise ValueError("leeway must lie between none and 30 seconds")
+        if not issuer or not audience:
+            raise ValueError("a verifier needs an issuer and an audience")
+        self._issuer = issuer
+        self._audience = audience
+        self._keys = keys
+        self._algorithms = frozenset(algorithms)
+        self._leeway = leeway
+
+    def verify(self, token: str, now: datetime) -> AccessToken:
+        """The token, read, or `InvalidToken`; `KeysUnavailable` while the issuer's keys cannot be had.
+
+        A token with a mailbox scope gets no slack on `exp`, and `InvalidRetention` is raised where its `mailbox`
+        claim is missing or cannot be obeyed. A sender-constrained token (`cnf`) is refused: this version of the kit
+        does not verify the proof that must come with it.
+        """
+        claims = verify_jwt(
+            token,
+            find_key=self._keys.find_key,
+            algorithms=self._algorithms,
+            typ="at+jwt",
+            now=now,
+            leeway=self._leeway,
+        )
+        # RFC 9068 section 2.2: the claims that every access token has; `exp` has been read already.
+        if not all(isinstance(claims.get(name), str) and claims[name] for name in ("sub", "client_id", "jti")):
+            raise InvalidToken("a claim is missing that every access token has")
+        if claims.get("iss") != self._issuer or "iat" not in claims:
+            raise InvalidToken("another issuer, or no iat")
+        if not _names(claims.get("aud"), self._audience):
+            raise InvalidToken("for another audience")
+        if "cnf" in claims:
+            raise InvalidToken("bound to a key of which no proof was verified")
+        scopes = _read_scopes(claims.get("scope", ""))
+        mailbox = None
+        if any(scope.startswith(_MAILBOX) for scope in scopes):
+            check_times({"exp": claims["exp"]}, now=now, leeway=timedelta())
+            mailbox = read_claim(claims.get("mailbox"))
+        return AccessToken(
+            sub=claims["sub"],
+            client_id=claims["client_id"],
+            scopes=scopes,
+            claims=MappingProxyType(claims),
+            mailbox=mailbox,
+            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        )
+
+
+_MAILBOX = "mailbox:"
+
+
+def _agrees(claim: MailboxClaim, scope: str) -> bool:
+    match scope.removeprefix(_MAILBOX):
+        case "read" | "download" as action:
+            return action in claim.actions
+        case "issued":
+            return "issuer" in claim.role
+        case "archive":
+            return claim.archive
+    return False
+
+
+def _names(aud: object, audience: str) -> bool:
+    # RFC 7519 section 4.1.3: one string, or an array of them.
+    if isinstance(aud, list):
+        return all(isinstance(each, str) for each in aud) and audience in aud
+    return aud == audience
+
+
+def _read_scopes(scope: object) -> frozenset[str]:
+    if not isinstance(scope, str):
+        raise InvalidToken("scope is not a string")
+    return frozenset(scope.split(" ")) - {""}
+
+
 def _read_instant(claims: dict[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None and name not in claims:
@@ -96,21 +230,6 @@ def _read_instant(claims: dict[str, Any], name: str) -> float | None:
 
 def _read_object(segment: str) -> dict[str, Any]:
     try:
-        raw = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-        value = json.loads(raw, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant)
-    except (Base64Error, ValueError, RecursionError) as error:
+        return parse_object(urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except ValueError as error:
         raise InvalidToken("a segment that is no JSON object") from error
-    if not isinstance(value, dict):
-        raise InvalidToken("a segment that is no JSON object")
-    return value
-
-
-def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member stands twice")
-    return members
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

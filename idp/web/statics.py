@@ -39,7 +39,8 @@ def style() -> Response:
     """The one style sheet of the hosted pages."""
     response = Response(_style(), mimetype="text/css")
     response.set_etag(_version(None) or "")
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def install(app: Flask) -> None:

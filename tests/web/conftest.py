@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html.parser import HTMLParser
@@ -16,8 +16,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from idp.accounts.credentials import Person
 from idp.accounts.errors import MalformedUsername, PasswordExpired, UsernameLocked, WrongCredentials
+from idp.accounts.models import Kind
+from idp.accounts.sessions import Browser
 from idp.blueprints.signin import blueprint
+from idp.protocol.authorize import Interaction
+from idp.protocol.subjects import Authentication
 from idp.settings import Settings
 from idp.web import assembly
 
@@ -27,21 +32,6 @@ KNOWN = "EKU9003173C9"
 UNKNOWN = "XIA190128J61"
 EXPIRED = "CT.KICR630120NX3"
 TRANSLATIONS = Path(__file__).parents[2] / "idp/translations"
-
-
-@dataclass(frozen=True)
-class Browser:
-    """As the sessions of accounts give it."""
-
-    digest: str
-    browser: str
-    data: dict[str, Any]
-    account_id: str | None = None
-    sid: str | None = None
-    auth_time: datetime | None = None
-    amr: tuple[str, ...] = ()
-    acr: str | None = None
-    ended_idle: bool = False
 
 
 class Sessions:
@@ -85,24 +75,13 @@ class Sessions:
         return cookie
 
 
-@dataclass(frozen=True)
-class Person:
-    """As the sign-in door gives it."""
-
-    account_id: str
-    username: str
-    kind: str = "client"
-    name: str = "Escuela Kemper Urgate"
-    locale: str = "es-MX"
-
-
 class SignIn:
     """One person, one password, three attempts for each name that has the shape of one."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self.attempts: dict[str, int] = {}
-        self.people = {"id-1": Person("id-1", KNOWN)}
+        self.people = {"id-1": Person("id-1", KNOWN, Kind.CLIENT, "Escuela Kemper Urgate", "es-MX")}
         self.failure: Exception | None = None
 
     def sign_in(
@@ -138,26 +117,36 @@ class SignIn:
         return self.people.get(account_id)
 
 
-@dataclass(frozen=True)
-class Interaction:
-    """As the protocol describes a pending authorization request."""
-
-    client_name: str = "Buzón de facturas"
-    redirect_uri: str = "https://buzon.example/callback"
-    login_hint: str | None = None
-    reauthenticate: bool = False
-    expected_username: str | None = None
-
-
 class Protocol:
     """Pending requests by handle, each of one browser."""
 
     def __init__(self) -> None:
         self.pending: dict[str, tuple[str, Interaction]] = {}
 
-    def describe_interaction(self, handle: str, *, browser: str, now: datetime) -> Interaction | None:
+    def add(self, handle: str, browser: Browser, **changed: Any) -> None:
+        """A request of `browser` begins to wait."""
+        interaction = Interaction(
+            handle=handle,
+            client_id="mailbox",
+            client_name="Buzón de facturas",
+            redirect_uri="https://buzon.example/callback",
+            login_hint=None,
+            reauthenticate=False,
+            needs_sign_in=False,
+            scopes=("openid", "mailbox:read"),
+            new_scopes=("openid", "mailbox:read"),
+            claims={},
+            retention_days=90,
+        )
+        self.pending[handle] = (browser.browser, replace(interaction, **changed))
+
+    def describe_interaction(
+        self, handle: str, *, browser: str, now: datetime, authentication: Authentication | None = None
+    ) -> Interaction | None:
         owner, interaction = self.pending.get(handle, ("", None))
-        return interaction if owner == browser else None
+        if interaction is None or owner != browser:
+            return None
+        return replace(interaction, needs_sign_in=interaction.reauthenticate or authentication is None)
 
 
 @dataclass
@@ -275,9 +264,9 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
+def app(settings: Settings) -> Flask:
     """The pages as they are on loopback."""
-    yield build(settings)
+    return build(settings)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from idp.blueprints import authorize, logout, signin, token, wellknown
 from idp.db import engine_options
 from idp.settings import Settings
 from idp.web import assembly
-from idp.web.extensions import db, migrate
+from idp.web.extensions import csrf, db, migrate
 from idp.wiring import build_services
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True)
     with app.app_context():
         services = build_services(settings, db.engine)
-    assembly.install(app, services, machines=MACHINE_BLUEPRINTS)
+    assembly.install(app, services)
     for blueprint in (*MACHINE_BLUEPRINTS, *PAGE_BLUEPRINTS):
         app.register_blueprint(blueprint)
+    for blueprint in MACHINE_BLUEPRINTS:
+        csrf.exempt(blueprint)
+    csrf.exempt(logout.post_logout)
     return app

@@ -1,7 +1,5 @@
 """Alembic's way to the database: the one outsider that sees all tables."""
 
-from logging.config import fileConfig
-
 from alembic import context
 from flask import current_app
 
@@ -9,10 +7,13 @@ import idp.accounts.models
 import idp.audit
 import idp.ephemeral
 import idp.protocol.models  # noqa: F401  # imported so that every table is known
-from idp.db import Base
+from idp.db import Base, UtcDateTime
 
-if context.config.config_file_name is not None:
-    fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+
+def render_item(kind: str, item: object, _context: object) -> str | bool:
+    """Our own column type by its short name, which `script.py.mako` imports."""
+    return "UtcDateTime()" if kind == "type" and isinstance(item, UtcDateTime) else False
+
 
 engine = current_app.extensions["migrate"].db.engine
 
@@ -24,6 +25,7 @@ def run_online() -> None:
             connection=connection,
             target_metadata=Base.metadata,
             render_as_batch=True,
+            render_item=render_item,
             compare_type=True,
         )
         with context.begin_transaction():

@@ -96,6 +96,8 @@ _SUBJECT = (
 )
 _RETENTION = select(Organization.retention_days).where(Organization.rfc == bindparam("rfc"))
 
+_ORGANIZATION = select(Organization.id).where(Organization.rfc == bindparam("rfc"))
+
 
 class Directory:
     """Looks accounts up. Nothing changes here."""
@@ -146,6 +148,11 @@ class Directory:
         """The days that the contract of this RFC's organisation sets, or None: it sets none, or there is none."""
         with self._store.read() as connection:
             return connection.execute(_RETENTION, {"rfc": rfc}).scalar()
+
+    def has_organization(self, rfc: str) -> bool:
+        """Whether a client account has founded an organisation with this RFC."""
+        with self._store.read() as connection:
+            return connection.execute(_ORGANIZATION, {"rfc": rfc}).first() is not None
 
     def _look(self, wanted: Select[*tuple[Any, ...]], now: datetime) -> "tuple[AccountView, ...]":
         with self._store.read() as connection:

@@ -143,12 +143,11 @@ class Sessions:
         expires_at = now + policy.SESSION_ABSOLUTE_LIFETIME
         return self._insert(tx, signed_in, now, expires_at, address=address, user_agent=user_agent)
 
-    def end(self, browser: Browser, now: datetime) -> None:
+    def end(self, tx: Connection, browser: Browser, now: datetime) -> None:
         """Kill the session on the server; its cookie is worth nothing from now on (W-3). A sign-out is recorded."""
-        with self._store.write() as tx:
-            ended = tx.execute(_DELETE, {"digest": browser.digest}).rowcount
-            if ended and browser.account_id is not None:
-                audit.record(tx, Event.SIGNOUT, now=now, account_id=browser.account_id)
+        ended = tx.execute(_DELETE, {"digest": browser.digest}).rowcount
+        if ended and browser.account_id is not None:
+            audit.record(tx, Event.SIGNOUT, now=now, account_id=browser.account_id)
 
     def end_all(self, tx: Connection, account_id: str) -> int:
         """Kill every session of an account; how many there were."""

@@ -1,5 +1,6 @@
 """The door `SignIn`: sign in, sign out."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select
@@ -19,13 +20,31 @@ _FIND_PERSON = select(Account.id, Account.username, Account.kind, Account.name, 
 )
 
 
-class SignIn:
-    """What the sign-in page asks of accounts."""
+OnSignOut = Callable[[Connection, str, datetime], None]
 
-    def __init__(self, store: Store, credentials: Credentials, sessions: Sessions) -> None:
+
+def _end_nothing_more(tx: Connection, sid: str, now: datetime) -> None:
+    """Where accounts stand alone, nothing else hangs on a session."""
+
+
+class SignIn:
+    """What the sign-in page asks of accounts.
+
+    `on_sign_out` joins the transaction that ends a session, so that what else hangs on its `sid` ends with it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        credentials: Credentials,
+        sessions: Sessions,
+        *,
+        on_sign_out: OnSignOut = _end_nothing_more,
+    ) -> None:
         self._store = store
         self._credentials = credentials
         self._sessions = sessions
+        self._on_sign_out = on_sign_out
 
     def sign_in(
         self,
@@ -63,8 +82,11 @@ class SignIn:
         return cookies[0], found.person
 
     def sign_out(self, browser: Browser, now: datetime) -> None:
-        """End the browser's session on the server; nothing else of the person's is touched."""
-        self._sessions.end(browser, now)
+        """End the browser's session on the server, and what `on_sign_out` ends with it."""
+        with self._store.write() as tx:
+            self._sessions.end(tx, browser, now)
+            if browser.sid is not None:
+                self._on_sign_out(tx, browser.sid, now)
 
     def find_person(self, account_id: str) -> Person | None:
         """Whom a session is for; None where the account may do nothing any more."""

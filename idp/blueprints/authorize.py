@@ -100,10 +100,9 @@ def decide() -> AnyResponse:
 
 def _answer(decision: Decision) -> AnyResponse:
     if isinstance(decision, NeedsSignIn):
-        place = {"interaction": decision.interaction}
-        if decision.ui_locales is not None:
-            place["ui_locales"] = decision.ui_locales
-        return redirect(url_for("signin.login", **place), 303)
+        # url_for leaves out what is None.
+        place = url_for("signin.login", interaction=decision.interaction, ui_locales=decision.ui_locales)
+        return redirect(place, 303)
     if isinstance(decision, NeedsConsent):
         return redirect(url_for("authorize.consent", interaction=decision.interaction), 303)
     response: Response = flask_response(decision)

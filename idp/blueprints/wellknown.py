@@ -49,7 +49,8 @@ def ready() -> Response:
 def _public(response: Response) -> Response:
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def _health(status: str, code: int) -> Response:

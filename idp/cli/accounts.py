@@ -2,11 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from idp.accounts.directory import AccountView, Directory
 from idp.cli.terminal import fail, json_option, now, open_services, show
 
 
@@ -88,17 +90,25 @@ def add_account(
 @json_option
 def show_account(username: str, as_json: bool) -> None:
     """One account: never a password, never an answer."""
-    view = open_services().directory.find(username)
+    view = open_services().directory.find(username, now())
     if view is None:
         fail("no account has this username")
-    show(view.to_json(), as_json)
+    show(asdict(view), as_json)
+
+
+def _every(directory: Directory) -> Iterator[AccountView]:
+    """Every account, page by page."""
+    after: str | None = None
+    while page := directory.list(now(), after=after):
+        yield from page
+        after = page[-1].username
 
 
 @account.command("list")
 @json_option
 def list_accounts(as_json: bool) -> None:
     """Every account."""
-    show([view.to_json() for view in open_services().directory.list()], as_json)
+    show([asdict(view) for view in _every(open_services().directory)], as_json)
 
 
 @account.command("unlock")

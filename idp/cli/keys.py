@@ -45,7 +45,8 @@ def rotate(at_once: bool) -> None:
         click.echo(kid)
 
 
-@keys.command()
+# A thumbprint may begin with a hyphen.
+@keys.command(context_settings={"ignore_unknown_options": True})
 @click.argument("kid")
 def retire(kid: str) -> None:
     """Stop trusting a key at once."""

@@ -139,7 +139,7 @@ class Clients:
     def add(self, registration: Registration, *, now: datetime) -> tuple[Client, str | None]:
         """Register; the client and, this once, its secret. `ClientProblem` says what is wrong."""
         _check(registration)
-        client_id = secrets.token_urlsafe(16)
+        client_id = secrets.token_hex(12)
         public = registration.token_endpoint_auth_method == "none"
         secret = None if public else secrets.token_urlsafe(32)
         row = {

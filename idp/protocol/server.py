@@ -10,7 +10,7 @@ from idp_kit.errors import InvalidToken
 
 from idp import audit, policy
 from idp.keys import ALGORITHMS, KeyRing
-from idp.protocol.authorize import Authorizations
+from idp.protocol.authorize import Authorizations, Interaction
 from idp.protocol.client_auth import authenticate_client
 from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES, Client, Clients
 from idp.protocol.errors import (
@@ -27,7 +27,7 @@ from idp.protocol.logout import Logouts
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse, once, parse_pairs
 from idp.protocol.profiles import PROFILES
 from idp.protocol.requests import PROMPTS
-from idp.protocol.subjects import SCOPE_CLAIMS, claims_for
+from idp.protocol.subjects import SCOPE_CLAIMS, Authentication, claims_for
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in GRANTS)
@@ -81,6 +81,12 @@ class ProtocolServer:
     @property
     def clients(self) -> Clients:
         return self.services.clients
+
+    def describe_interaction(
+        self, handle: str, *, browser: str | None, now: datetime, authentication: Authentication | None = None
+    ) -> Interaction | None:
+        """What a page may show of a pending request; None where this browser has none such (W-6)."""
+        return self.authorizations.describe(handle, authentication=authentication, browser=browser, now=now)
 
     # -- machine endpoints -------------------------------------------------------------------------------------------
 

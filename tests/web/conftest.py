@@ -62,6 +62,10 @@ class Sessions:
         self.rows[cookie] = Browser(cookie, "browser-" + cookie, copy.deepcopy(data))
         return cookie, copy.deepcopy(self.rows[cookie])
 
+    def idle_out(self, cookie: str) -> None:
+        """The next look finds that the person was away for too long."""
+        self.rows[cookie] = replace(self.rows[cookie], account_id=None, ended_idle=True)
+
     def save(self, browser: Browser, data: dict[str, Any]) -> None:
         self.writes += 1
         self.rows[browser.digest] = replace(self.rows[browser.digest], data=copy.deepcopy(data))
@@ -193,6 +197,7 @@ class Page:
         self.response = response
         self.status = response.status_code
         self.text = response.get_data(as_text=True)
+        response.close()
         parser = _Form()
         parser.feed(self.text)
         self.screen, self.fields, self.ids = parser.screen, parser.fields, parser.ids

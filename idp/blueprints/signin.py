@@ -13,11 +13,13 @@ from idp.policy import LOCKOUT_ATTEMPTS, PASSWORD_LIFETIME
 from idp.web.browser import Message, current_browser, forget_browser, replace_cookie, say_once, take_message
 from idp.web.current import now, services, user_agent
 from idp.web.errors import stale_form_text
-from idp.web.forms import SignInForm
+from idp.web.forms import SignInForm, SignOutForm
 from idp.web.headers import allow_form_action
+from idp.wiring import authentication_of
 
 if TYPE_CHECKING:
-    from idp.accounts.signin import Person
+    from idp.accounts.credentials import Person
+    from idp.protocol.authorize import Interaction
 
 blueprint = Blueprint("signin", __name__)
 
@@ -29,7 +31,7 @@ class _Waiting(NamedTuple):
     """An authorization request of this browser that waits for its person."""
 
     handle: str
-    interaction: Any
+    interaction: "Interaction"
 
 
 def _waiting() -> _Waiting | None:
@@ -38,7 +40,9 @@ def _waiting() -> _Waiting | None:
     browser = current_browser() if _HANDLE.fullmatch(handle) else None
     if browser is None:
         return None
-    interaction = services().protocol.describe_interaction(handle, browser=browser.browser, now=now())
+    interaction = services().protocol.describe_interaction(
+        handle, browser=browser.browser, now=now(), authentication=authentication_of(browser)
+    )
     return None if interaction is None else _Waiting(handle, interaction)
 
 
@@ -72,7 +76,7 @@ def login() -> ResponseReturnValue:
         person = _person()
         if person is not None and waiting is None:
             return render_template("signin/signed_in.html", person=person, other_href=url_for(".login", other=1))
-        if person is not None and waiting is not None and not waiting.interaction.reauthenticate:
+        if person is not None and waiting is not None and not waiting.interaction.needs_sign_in:
             return _see_other("/oauth/authorize?interaction=" + waiting.handle)
     if message is not None and message.key == "locked":
         return render_template("signin/locked.html", attempts=LOCKOUT_ATTEMPTS, back=_login_address(waiting))
@@ -98,9 +102,7 @@ def submit() -> ResponseReturnValue:
             user_agent=user_agent(),
         )
     except MalformedUsername:
-        text = gettext(
-            "El usuario no tiene un formato válido. Revise que sea su RFC, CT. y el RFC, o usr. y el RFC."
-        )
+        text = gettext("El usuario no tiene un formato válido. Revise que sea su RFC, CT. y el RFC, o usr. y el RFC.")
         form.username.errors = [text]
         return _login_page(waiting, form), 400
     except WrongCredentials as refusal:
@@ -132,41 +134,33 @@ def _other() -> int | None:
 
 def _login_page(waiting: _Waiting | None, form: SignInForm, message: Message | None = None) -> str:
     interaction = waiting.interaction if waiting else None
-    if _other() and interaction is not None and interaction.reauthenticate:
-        interaction = _AnyoneMay(interaction.client_name)
+    # Who is to prove it again is known; who would rather be somebody else says so.
+    person = _person() if interaction is not None and not _other() else None
     alert = message if message is not None and message.key == "alert" else None
     typed = session.get("typed")
     again = None
-    if alert is not None and typed:
+    if alert is not None and typed and person is None:
         again = {"username": typed, "href": _login_address(waiting, other=_other(), again=1)}
-    if waiting is not None:
-        allow_form_action(waiting.interaction.redirect_uri)
+    if interaction is not None:
+        allow_form_action(interaction.redirect_uri)
     return render_template(
         "signin/login.html",
         form=form,
         failed=alert is not None or bool(form.errors),
-        interaction=interaction,
+        client_name=interaction.client_name if interaction is not None else None,
+        known=person.username if person is not None else None,
         notice=message.key if message is not None else None,
         stale_text=stale_form_text(),
         attempts_left=alert.values["attempts_left"] if alert is not None else None,
-        username=_username_shown(form, waiting, typed if "again" in request.args else None),
+        username=_username_shown(form, interaction, typed if "again" in request.args else None),
         again=again,
         action=_login_address(waiting, other=_other()),
-        other_href=_login_address(waiting, other=1)
-        if interaction is not None and interaction.reauthenticate
-        else None,
+        other_href=_login_address(waiting, other=1) if person is not None else None,
     )
 
 
-class _AnyoneMay(NamedTuple):
-    """A pending request as shown to a person who chose to use another account."""
-
-    client_name: str
-    reauthenticate: bool = False
-
-
-def _username_shown(form: SignInForm, waiting: _Waiting | None, typed: str | None) -> str:
-    hint = waiting.interaction.login_hint if waiting else None
+def _username_shown(form: SignInForm, interaction: "Interaction | None", typed: str | None) -> str:
+    hint = interaction.login_hint if interaction is not None else None
     shown = form.username.data or typed or hint or ""
     return shown if len(shown) <= _USERNAME_SHOWN_MAX else ""
 
@@ -191,7 +185,14 @@ def _confirm_page(notice: str | None = None) -> str | None:
     person = _person()
     if person is None:
         return None
-    return render_template("logout/confirm.html", person=person, notice=notice, stale_text=stale_form_text())
+    return render_template(
+        "logout/confirm.html",
+        form=SignOutForm(formdata=None),
+        person=person,
+        action=url_for(".sign_out"),
+        notice=notice,
+        stale_text=stale_form_text(),
+    )
 
 
 @blueprint.get("/recover")

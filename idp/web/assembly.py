@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from idp.web import errors, headers, i18n, limits, statics
+from idp.web import assets, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
@@ -37,7 +37,7 @@ def install(app: Flask, services: "Services") -> None:
     limits.install(app)
     i18n.install(app, secure=settings.is_secure)
     csrf.init_app(app)
-    statics.install(app)
+    assets.install(app)
     errors.install(app)
 
     @app.context_processor

@@ -121,12 +121,12 @@ class BrowserSessions(SessionInterface):
         # Over http, which is loopback only, browsers accept neither the prefix nor `Secure`.
         self.cookie_name = "__Host-session" if secure else "session"
 
-    def open_session(self, app: Flask, request: Request) -> BrowserSession:
+    def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002 - Flask's signature
         if request.method == "HEAD":
             return BrowserSession(None)
         return BrowserSession(request.cookies.get(self.cookie_name))
 
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002 - as above
         kept = cast(BrowserSession, session)
         if not kept.is_touched:
             return

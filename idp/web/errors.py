@@ -35,9 +35,7 @@ _JSON_TEXTS = {
 _OAUTH_ERRORS: dict[str, tuple[str, LazyString]] = {
     "client": (
         "invalid_client",
-        lazy_gettext(
-            "La aplicación que lo envió aquí no está registrada. Vuelva a ella y avise a su administrador."
-        ),
+        lazy_gettext("La aplicación que lo envió aquí no está registrada. Vuelva a ella y avise a su administrador."),
     ),
     "redirect": (
         "invalid_redirect_uri",
@@ -46,6 +44,10 @@ _OAUTH_ERRORS: dict[str, tuple[str, LazyString]] = {
     "request": (
         "invalid_request",
         lazy_gettext("La solicitud de acceso está incompleta o no es válida."),
+    ),
+    "gone": (
+        "interaction_expired",
+        lazy_gettext("Esta solicitud de acceso ya terminó o venció. Vuelva a la aplicación y empiece de nuevo."),
     ),
 }
 
@@ -67,7 +69,7 @@ def error_page(status: int, title: str, text: str, *, code: str | None = None) -
 
 
 def render_error(code: str, status: int = 400, *, detail: str | None = None) -> Response:
-    """An authorization request that must not be answered by a redirect: `client`, `redirect` or `request`.
+    """An authorization request that must not be answered by a redirect: `client`, `redirect`, `request` or `gone`.
 
     `detail` is the registered error code that support sees, where the usual one of these is too broad.
     """
@@ -115,17 +117,18 @@ def _words(error: HTTPException, status: int) -> tuple[str, str]:
 
 def stale_form_text() -> str:
     """What is said of a form whose token is missing, foreign or old."""
-    return gettext("La página estuvo abierta demasiado tiempo. Vuelva a cargarla e inténtelo de nuevo.")
+    return str(gettext("La página estuvo abierta demasiado tiempo. Vuelva a cargarla e inténtelo de nuevo."))
 
 
 def _wait_text(error: HTTPException) -> str:
     seconds = getattr(error, "retry_after", None)
     minutes = max(1, -(-seconds // 60)) if isinstance(seconds, int) else 1
-    return ngettext(
+    text = ngettext(
         "Hay demasiadas solicitudes desde su conexión. Espere %(num)s minuto e inténtelo de nuevo.",
         "Hay demasiadas solicitudes desde su conexión. Espere %(num)s minutos e inténtelo de nuevo.",
         minutes,
     )
+    return str(text)
 
 
 def _unavailable_words() -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from flask_babel import lazy_gettext
 from flask_wtf import FlaskForm
-from wtforms import PasswordField, StringField
+from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import DataRequired, InputRequired, Length
 
 from idp.policy import PASSWORD_LENGTH_MAX
@@ -25,15 +25,12 @@ class SignInForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
 
 class ConsentForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
-    """`form-consent`: `decision` is `allow` or `deny`; anything else is a no."""
+    """`form-consent`: which request it answers; its buttons send `decision`, `allow` or `deny`."""
 
-    decision = StringField()
-
-    @property
-    def is_allowed(self) -> bool:
-        """Whether the person said yes."""
-        return bool(self.decision.data == "allow")
+    interaction = HiddenField()
 
 
 class SignOutForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
-    """`form-signout`: that it was sent is all it says."""
+    """`form-signout`: which logout request it confirms, if an application made one."""
+
+    logout = HiddenField()

@@ -60,8 +60,7 @@ def install(app: Flask, *, secure: bool) -> None:
         headers = response.headers
         form_action = " ".join(filter(None, ["'self'", g.get("form_action_scheme")]))
         headers["Content-Security-Policy"] = (
-            "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
-            f"form-action {form_action}"
+            f"default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action {form_action}"
         )
         headers["X-Content-Type-Options"] = "nosniff"
         headers.setdefault("Referrer-Policy", "same-origin")

@@ -87,7 +87,5 @@ def install(app: Flask, *, secure: bool) -> None:
     def keep_language(response: Response) -> Response:
         asked = _asked() if request.method == "GET" and response.mimetype == "text/html" else None
         if asked is not None and request.cookies.get(_cookie_name(secure)) != asked.tag:
-            response.set_cookie(
-                _cookie_name(secure), asked.tag, path="/", secure=secure, httponly=True, samesite="Lax"
-            )
+            response.set_cookie(_cookie_name(secure), asked.tag, path="/", secure=secure, httponly=True, samesite="Lax")
         return response

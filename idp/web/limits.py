@@ -20,6 +20,6 @@ def install(app: Flask) -> None:
         length = request.content_length
         if length is not None and length > FORM_BODY_MAX:
             raise RequestEntityTooLarge
-        if request.mimetype == "application/x-www-form-urlencoded":
-            if request.get_data(cache=True, parse_form_data=False).count(b"&") >= PARAMETER_COUNT_MAX:
-                raise RequestEntityTooLarge
+        is_form = request.mimetype == "application/x-www-form-urlencoded"
+        if is_form and request.get_data(cache=True, parse_form_data=False).count(b"&") >= PARAMETER_COUNT_MAX:
+            raise RequestEntityTooLarge

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from typing import Any, Literal
 
 from flask_babel import format_date, gettext, lazy_gettext
 from flask_babel.speaklater import LazyString
+from idp_kit.retention import first_visible_day
+
+from idp.policy import RETENTION_TIME_ZONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,7 @@ _SCOPES = {
     "mailbox:read": _Scope(
         "act",
         lazy_gettext("Consultar las facturas de su buzón"),
-        windowed=lazy_gettext(
-            "Consultar las facturas de su buzón timbradas desde el %(since)s (%(days)s días)"
-        ),
+        windowed=lazy_gettext("Consultar las facturas de su buzón timbradas desde el %(since)s (%(days)s días)"),
     ),
     "mailbox:download": _Scope(
         "act",
@@ -67,17 +68,17 @@ def describe_scopes(
     scopes: Iterable[str],
     subject_claims: Mapping[str, Any],
     *,
-    mailbox_since: date | None = None,
+    now: datetime,
     retention_days: int | None = None,
 ) -> list[ScopeLine]:
     """The lines for these scopes in the order of the table, unknown ones last.
 
     `subject_claims` are the person's own, so that they see what is given and not only what kind of thing.
-    With `mailbox_since` and `retention_days`, mailbox scopes name their window.
+    With `retention_days`, mailbox scopes name their window as it is at `now`.
     """
     asked = list(dict.fromkeys(scopes))
     lines = [
-        _line(name, _SCOPES[name], subject_claims, mailbox_since, retention_days)
+        _line(name, _SCOPES[name], subject_claims, retention_days, now)
         for name in sorted((name for name in asked if name in _SCOPES), key=_ORDER.index)
     ]
     lines += [
@@ -88,11 +89,10 @@ def describe_scopes(
     return lines
 
 
-def _line(
-    name: str, scope: _Scope, claims: Mapping[str, Any], since: date | None, days: int | None
-) -> ScopeLine:
+def _line(name: str, scope: _Scope, claims: Mapping[str, Any], days: int | None, now: datetime) -> ScopeLine:
     title = str(scope.title)
-    if scope.windowed is not None and since is not None and days is not None:
+    if scope.windowed is not None and days is not None:
+        since = first_visible_day(now, days, RETENTION_TIME_ZONE)
         title = str(scope.windowed) % {"since": format_date(since, "long"), "days": days}
     values = [text for claim in scope.claims if (text := _text(claims.get(claim)))]
     return ScopeLine(name, scope.group, title, list(dict.fromkeys(values)), scope.sensitive)

@@ -1,0 +1,63 @@
+"""What the consent page tells a person."""
+
+from datetime import UTC, datetime
+
+from flask import Flask, render_template
+
+from idp.web.forms import ConsentForm
+from idp.web.scopes import describe_scopes
+from tests.web.conftest import KNOWN, Services, Visitor
+
+NOON = datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
+CLAIMS = {"name": "Escuela Kemper Urgate", "preferred_username": KNOWN, "rfc": KNOWN, "organization": KNOWN}
+
+
+def shown(app: Flask, visitor: Visitor, services: Services, scopes: list[str], **more: object) -> str:
+    @app.get("/consent")
+    def consent() -> str:
+        return render_template(
+            "authorize/consent.html",
+            interaction=services.protocol.pending["handle"][1],
+            redirect_host="buzon.example",
+            person=services.sign_in.people["id-1"],
+            scopes=describe_scopes(scopes, CLAIMS, now=NOON, retention_days=90),
+            new_only=False,
+            form=ConsentForm(interaction="handle"),
+            **more,
+        )
+
+    visitor.sign_in()
+    services.protocol.add("handle", services.sessions.rows[visitor.cookie() or ""], client_name="<i>Buzón</i>")
+    page = visitor.get("/consent")
+    assert (page.status, page.screen) == (200, "consent")
+    assert {"submit", "deny"} <= page.ids
+    assert page.fields["interaction"] == "handle"
+    assert page.actions == {"form-consent": None}
+    return page.text
+
+
+def test_it_names_client_host_person_and_values(app: Flask, visitor: Visitor, services: Services) -> None:
+    text = shown(app, visitor, services, ["openid", "profile", "rfc"])
+    assert "&lt;i&gt;Buzón&lt;/i&gt;" in text
+    assert "buzon.example" in text
+    assert "Escuela Kemper Urgate" in text
+    assert "Su RFC, su tipo de cuenta y su empresa" in text
+    assert 'name="decision" value="allow"' in text
+    assert 'name="decision" value="deny"' in text
+
+
+def test_a_mailbox_scope_reads_as_a_sentence_with_its_window(app: Flask, visitor: Visitor, services: Services) -> None:
+    text = shown(app, visitor, services, ["mailbox:read"])
+    assert "Consultar las facturas de su buzón timbradas desde el 26 de agosto de 2026 (90 días)" in text
+
+
+def test_a_scope_without_words_is_called_what_it_is(app: Flask, visitor: Visitor, services: Services) -> None:
+    assert "Permiso técnico: x&lt;y" in shown(app, visitor, services, ["x<y"])
+
+
+def test_scopes_come_in_order_once_and_sensitive_ones_are_marked(app: Flask) -> None:
+    with app.test_request_context("/"):
+        lines = describe_scopes(["mailbox:download", "odd", "openid", "openid", "offline_access"], {}, now=NOON)
+    assert [line.name for line in lines] == ["openid", "offline_access", "mailbox:download", "odd"]
+    assert [line.sensitive for line in lines] == [False, True, True, False]
+    assert {line.group for line in lines} == {"data", "act"}

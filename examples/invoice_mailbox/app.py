@@ -98,13 +98,22 @@ def _add_pages(app: Flask, mailbox: Mailbox) -> None:
         store.refresh(now)
         query = " ".join(request.args.get("q", "").replace("\0", " ").split())[:QUERY_LENGTH_MAX]
         stamps = store.stamps(claim, now)
-        listing = store.search(claim, now, query=query, offset=(get_page() - 1) * PAGE_SIZE, limit=PAGE_SIZE)
+        order = "closing" if request.args.get("order") == "closing" else "newest"
+        listing = store.search(
+            claim,
+            now,
+            query=query,
+            closing_first=order == "closing",
+            offset=(get_page() - 1) * PAGE_SIZE,
+            limit=PAGE_SIZE,
+        )
         left = [remaining(claim, stamped, now) for stamped in stamps]
         return render_template(
             "invoices.html",
             claim=claim,
             person=session.get("name", ""),
             query=query,
+            order=order,
             listing=listing,
             rows=[(invoice, remaining(claim, invoice.cfdi.stamped, now)) for invoice in listing.invoices],
             page=get_page(),

@@ -1,7 +1,6 @@
 """The routes of the example mailbox: sign in, see and download what the token's window allows, sign out."""
 
 import logging
-import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -191,14 +190,13 @@ def _add_sign_in(app: Flask, mailbox: Mailbox) -> None:
     @app.post("/logout")
     def logout() -> ResponseReturnValue:
         browser = get_browser()
-        tokens, state = browser.tokens, secrets.token_urlsafe(16)
+        tokens = browser.tokens
         if tokens is None:
             return redirect(url_for("signed_out"), 303)
         browser.start(None)
-        browser["sign_out_state"] = state
         provider.revoke(tokens)
         try:
-            url = provider.sign_out_url(tokens, return_to=f"{config.url}/signed-out", state=state)
+            url = provider.sign_out_url(tokens, return_to=f"{config.url}/signed-out")
         except ProviderUnavailable:
             return redirect(url_for("signed_out", half=1), 303)
         return redirect(url, 303)

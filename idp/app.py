@@ -1,1 +1,50 @@
 """`create_app()`: settings, services, web layer, blueprints."""
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+from flask import Flask
+
+from idp.blueprints import authorize, logout, signin, token, wellknown
+from idp.db import engine_options
+from idp.settings import Settings
+from idp.web import assembly
+from idp.web.extensions import csrf, db, migrate
+from idp.wiring import build_services
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE_BLUEPRINTS = (token.blueprint, wellknown.blueprint)
+"""Called with a token or a secret in hand, never by a form of ours: no CSRF token, no session."""
+PAGE_BLUEPRINTS = (signin.blueprint, authorize.blueprint, logout.blueprint)
+
+
+def load_settings() -> Settings:
+    """The settings of this process: `.env` of the working folder, under the environment."""
+    folder = Path.cwd()
+    written = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
+    return Settings.from_environment({**written, **os.environ}, folder=folder)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The whole provider as a WSGI application. Raises `SettingsError` for settings it will not start with."""
+    settings = settings or load_settings()
+    app = Flask(__name__, static_folder="static", template_folder="templates")
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+    )
+    if settings.database_url.startswith("sqlite:///"):
+        Path(settings.database_url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True)
+    with app.app_context():
+        services = build_services(settings, db.engine)
+    assembly.install(app, services)
+    for blueprint in (*MACHINE_BLUEPRINTS, *PAGE_BLUEPRINTS):
+        app.register_blueprint(blueprint)
+    for blueprint in MACHINE_BLUEPRINTS:
+        csrf.exempt(blueprint)
+    csrf.exempt(logout.post_logout)
+    return app

@@ -66,7 +66,8 @@ class Origin:
     address: str | None = None
 
 
-origin: ContextVar[Origin] = ContextVar("origin", default=Origin())
+_NOWHERE = Origin()
+origin: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
 
 _INSERT = insert(AuditEvent)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, MetaData, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
@@ -72,6 +73,8 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._sqlite = engine.dialect.name == "sqlite"
+        self.insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        """The database's own INSERT, which knows ON CONFLICT."""
         self._inside = threading.local()
         # SQLite has one writer. Threads of one process queue here, fairly; only processes meet in its busy handler,
         # which sleeps and polls.
@@ -79,8 +82,8 @@ class Store:
         if self._sqlite:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
-            self._reader = engine
-            self._writer = engine.execution_options(begin_immediate=True)
+            self._reader: Engine = engine
+            self._writer: Engine = engine.execution_options(begin_immediate=True)
         else:
             self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writer = engine

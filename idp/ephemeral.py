@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, Connection, Index, Integer, String, bindparam, case, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db import Base, Store, UtcDateTime
@@ -93,7 +92,6 @@ class Ephemeral:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._insert = postgresql.insert if store.engine.dialect.name == "postgresql" else sqlite.insert
 
     @contextmanager
     def _write(self, tx: Connection | None) -> Iterator[Connection]:
@@ -128,7 +126,7 @@ class Ephemeral:
             "spent_at": None,
             "swept_at": expires_at if remember is None else expires_at + remember,
         }
-        statement = self._insert(_T).values(row)
+        statement = self._store.insert(_T).values(row)
         changed = {name: row[name] for name in ("value", "expires_at", "spent_at", "swept_at")}
         statement = statement.on_conflict_do_update(index_elements=["kind", "key_digest"], set_=changed)
         with self._write(tx) as connection:
@@ -153,7 +151,7 @@ class Ephemeral:
         """True for the first caller within `ttl`, False for everyone after: replay marks."""
         expires_at = now + ttl
         statement = (
-            self._insert(_T)
+            self._store.insert(_T)
             .values(kind=kind, key_digest=digest(key), value=None, hits=1, expires_at=expires_at, swept_at=expires_at)
             .on_conflict_do_update(
                 index_elements=["kind", "key_digest"],
@@ -169,10 +167,10 @@ class Ephemeral:
         """Count one more within the fixed window that the first hit opened; the count, this one included."""
         expires_at = now + window
         fresh = _T.expires_at <= now
-        statement = self._insert(_T).values(
+        statement = self._store.insert(_T).values(
             kind=kind, key_digest=digest(key), value=None, hits=1, expires_at=expires_at, swept_at=expires_at
         )
-        statement = statement.on_conflict_do_update(
+        counted = statement.on_conflict_do_update(
             index_elements=["kind", "key_digest"],
             set_={
                 "hits": case((fresh, 1), else_=_T.hits + 1),
@@ -181,7 +179,7 @@ class Ephemeral:
             },
         ).returning(_T.hits)
         with self._store.write() as connection:
-            return int(connection.execute(statement).scalar_one())
+            return int(connection.execute(counted).scalar_one())
 
     def drop(self, kind: str, key: str, *, tx: Connection | None = None) -> None:
         """Forget the value, if there is one."""

@@ -16,12 +16,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from joserfc import jwt
-from joserfc.jwk import ECKey, RSAKey
-
-from idp import policy
 from idp_kit.errors import InvalidToken
 from idp_kit.tokens import verify_jwt
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeyParameters, RSAKey
+
+from idp import policy
 
 ALGORITHMS = ("ES256", "RS256")
 """What the ring signs with. Verifiers name these and no others (RFC 8725 section 3.1)."""
@@ -228,7 +228,7 @@ class KeyRing:
             raise KeyProblem(f"{path.name} is for an algorithm that is not served")
         if self._strict and path.stat().st_mode & 0o077:
             raise KeyProblem(f"{path.name} can be read by others than its owner: chmod 600 it")
-        parameters = {"kid": kid, "alg": alg, "use": "sig"}
+        parameters: KeyParameters = {"kid": kid, "alg": alg, "use": "sig"}
         kind: type[ECKey] | type[RSAKey] = ECKey if alg == "ES256" else RSAKey
         try:
             private = kind.import_key(path.read_bytes(), parameters)

@@ -73,7 +73,7 @@ CLOCK_SKEW = timedelta(seconds=30)
 """Slack for `exp`, `nbf`, `iat` in our verifiers (T-3). Tokens with a mailbox scope get none on `exp`."""
 
 RETENTION_DAYS = 90
-"""Days, after the day of stamping, on which an invoice is still visible. The manual: "90 días a partir del timbrado"."""
+"""Days, after the day of stamping, on which an invoice is still visible: the manual's 90 días a partir del timbrado."""
 
 RETENTION_TIME_ZONE = "America/Mexico_City"
 """The zone whose midnights bound the window; SAT's stamp is central Mexico time (product.md, section 4)."""
@@ -90,5 +90,11 @@ FORM_BODY_MAX = 64 * 1024
 PARAMETER_COUNT_MAX = 100
 SCOPE_COUNT_MAX = 50
 TOKEN_LENGTH_MAX = 16 * 1024
-PARAMETER_LENGTH_MAX = 8 * 1024
+PARAMETER_LENGTH_MAX = 16 * 1024 + 64
 """Limits before work: security.md O-4. Lengths in characters."""
+
+ID_TOKEN_HINT_LIFETIME = timedelta(days=30)
+"""How long after its end an ID token still names its person as `id_token_hint`; its key may be gone before."""
+
+SWEEP_INTERVAL = timedelta(minutes=1)
+"""How often the worker deletes what is over."""

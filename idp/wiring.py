@@ -1,1 +1,165 @@
 """Builds `Services` once: the one file in which accounts, protocol and retention meet."""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from idp import policy, retention
+from idp.accounts.credentials import Credentials
+from idp.accounts.directory import Directory, SubjectRow
+from idp.accounts.lifecycle import Lifecycle
+from idp.accounts.lockout import Lockout
+from idp.accounts.passwords import Hasher
+from idp.accounts.sessions import Browser, Sessions
+from idp.accounts.signin import SignIn
+from idp.db import Store
+from idp.ephemeral import Ephemeral
+from idp.keys import KeyProblem, KeyRing
+from idp.protocol.clients import Clients
+from idp.protocol.grants import GrantServices
+from idp.protocol.messages import ProtocolRequest, ProtocolResponse
+from idp.protocol.server import ProtocolServer
+from idp.protocol.subjects import Authentication, Subject
+from idp.protocol.tokens import Tokens
+from idp.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Every door, and the settings they were built from."""
+
+    settings: Settings
+    store: Store
+    ephemeral: Ephemeral
+    keys: KeyRing
+    sessions: Sessions
+    sign_in: SignIn
+    lifecycle: Lifecycle
+    directory: Directory
+    protocol: ProtocolServer
+
+    def check_ready(self, now: datetime) -> None:
+        """Raise `StoreUnavailable` or `KeyProblem` unless the store takes writes and the keys sign (O-3)."""
+        self.ephemeral.put("readiness", str(os.getpid()), 1, policy.RETRY_AFTER, now=now)
+        self.keys.check_ready(now)
+
+    def sweep(self, now: datetime) -> dict[str, int]:
+        """Delete what is over; how many rows of each kind went."""
+        return {
+            "ephemeral": self.ephemeral.sweep(now=now),
+            "grants": self.protocol.services.tokens.sweep(now=now),
+            "sessions": self.sessions.sweep(now),
+        }
+
+
+def build_services(settings: Settings, engine: Engine) -> Services:
+    """Put the house together. Opens nothing and asks the database nothing."""
+    store = Store(engine)
+    ephemeral = Ephemeral(store)
+    keys = KeyRing(settings.keys_dir, strict=settings.is_production)
+    lockout = Lockout(store, _derive_key(settings, "lockout"))
+    hasher = Hasher(_hash_slots())
+    credentials = Credentials(store, hasher, lockout)
+    sessions = Sessions(store)
+    directory = Directory(store, lockout)
+    subjects = _Subjects(directory, settings)
+    tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
+
+    def revoke_grants(tx: Connection, account_id: str, now: datetime) -> None:
+        tokens.revoke_grants_of(tx, account_id, now=now)
+
+    def end_grants_of_session(tx: Connection, sid: str, now: datetime) -> None:
+        tokens.end_session(tx, sid, now=now)
+
+    return Services(
+        settings=settings,
+        store=store,
+        ephemeral=ephemeral,
+        keys=keys,
+        sessions=sessions,
+        sign_in=SignIn(store, credentials, sessions, on_sign_out=end_grants_of_session),
+        lifecycle=Lifecycle(
+            store, hasher, lockout, sessions, brand_words=(settings.brand, settings.company), on_disable=revoke_grants
+        ),
+        directory=directory,
+        protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
+    )
+
+
+def authentication_of(browser: Browser | None) -> Authentication | None:
+    """What the protocol may know of who is signed in at this browser."""
+    if browser is None or browser.account_id is None or browser.sid is None or browser.auth_time is None:
+        return None
+    return Authentication(browser.account_id, browser.sid, browser.auth_time, browser.amr, browser.acr or "0")
+
+
+class _Subjects:
+    """The port of the protocol, answered by the directory of accounts."""
+
+    def __init__(self, directory: Directory, settings: Settings) -> None:
+        self._directory = directory
+        self.deployment_retention_days = settings.retention_days
+
+    def find_subject(self, sub: str) -> Subject | None:
+        row = self._directory.find_subject_row(sub)
+        if row is None or row.password_changed_at is None:
+            return None
+        return Subject(
+            sub=row.sub,
+            claims=_claims(row),
+            credentials_expire_at=row.password_changed_at + policy.PASSWORD_LIFETIME,
+            mailbox_rfc=row.rfc,
+            retention_days=row.organization_retention_days or self.deployment_retention_days,
+        )
+
+    def find_organization_retention(self, rfc: str) -> int:
+        return self._directory.find_organization_retention(rfc) or self.deployment_retention_days
+
+    def mailbox_claim(
+        self, rfc: str, scopes: Collection[str], retention_days: int, now: datetime
+    ) -> tuple[dict[str, Any], datetime]:
+        return retention.mailbox_claim(rfc, scopes, retention_days, now)
+
+
+def _claims(row: SubjectRow) -> dict[str, Any]:
+    """OIDC Core section 5.1, and the claims of scope `rfc` (contract.md section 6)."""
+    claims: dict[str, Any] = {
+        **row.claims,
+        "name": row.name,
+        "preferred_username": row.username,
+        "email": row.email,
+        "email_verified": row.email_verified,
+        "locale": row.locale,
+        "updated_at": int(row.updated_at.astimezone(UTC).timestamp()),
+    }
+    if row.rfc is not None:
+        claims.update(rfc=row.rfc, account_kind=str(row.kind), organization=row.organization_rfc)
+    return claims
+
+
+def _derive_key(settings: Settings, purpose: str) -> bytes:
+    """A key of its own for each purpose, so that what one leaks is of no use to another."""
+    return hmac.digest(settings.secret_key.encode(), b"llavero/" + purpose.encode(), hashlib.sha256)
+
+
+def _hash_slots() -> int:
+    """How many password hashes this process may run at once: the cores, shared by the workers (L-10)."""
+    workers = max(1, int(os.environ.get("WEB_CONCURRENCY", "1")))
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
+__all__ = [
+    "Authentication",
+    "KeyProblem",
+    "ProtocolRequest",
+    "ProtocolResponse",
+    "Services",
+    "authentication_of",
+    "build_services",
+]

@@ -60,7 +60,7 @@ class PasswordRefused(Refusal):
     """A new password breaks these rules, in the order in which they are shown."""
 
     def __init__(self, broken: tuple[PasswordRule, ...]) -> None:
-        super().__init__(", ".join(broken))
+        super().__init__("the password breaks a rule: " + ", ".join(broken))
         self.broken = broken
 
 

@@ -93,7 +93,10 @@ class AttemptCounter(Base):
 
     key: Mapped[str] = mapped_column(String(43), primary_key=True)
     failures: Mapped[int] = mapped_column(Integer)
+    """Attempts that were counted and not forgiven; those still being compared are among them."""
     last_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    locked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When somebody was first told that the name is locked; from then on no attempt begun earlier opens it again."""
 
 
 class SignInSession(Base):

@@ -1,1 +1,226 @@
 """Who is signed in at which browser, since when, by which means."""
+
+import secrets
+import uuid
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from idp import audit, policy
+from idp.accounts.models import SignInSession
+from idp.audit import Event
+from idp.db import Store
+
+_COOKIE_BYTES = 32
+_COOKIE_LENGTH = 43
+_USER_AGENT_LENGTH_MAX = 200
+_ADDRESS_LENGTH_MAX = 45
+
+_S = SignInSession
+_FIND = select(
+    _S.id,
+    _S.browser,
+    _S.data,
+    _S.account_id,
+    _S.sid,
+    _S.auth_time,
+    _S.amr,
+    _S.acr,
+    _S.last_seen_at,
+    _S.expires_at,
+).where(_S.id == bindparam("digest"))
+_SAVE = update(_S).where(_S.id == bindparam("digest")).values(data=bindparam("new_data"))
+_DELETE = delete(_S).where(_S.id == bindparam("digest"))
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """One browser's session, as it was found. Signed in where `account_id` stands."""
+
+    digest: str
+    """Finds the row; made from the cookie, and of no use as one."""
+    browser: str
+    """The same before and after signing in."""
+    data: dict[str, Any] = field(default_factory=dict)
+    account_id: str | None = None
+    sid: str | None = None
+    auth_time: datetime | None = None
+    amr: tuple[str, ...] = ()
+    acr: str | None = None
+    ended_idle: bool = False
+    """This very look-up found that the person had been away for too long, and signed them out."""
+
+
+class Sessions:
+    """The sessions of browsers, signed in or not, each found by the digest of its cookie (W-1)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self, cookie: str, now: datetime) -> Browser | None:
+        """The session of this cookie, judged at `now`; None where there is none any more.
+
+        A signed-in session that was idle for too long comes back signed out, in the database too, with the same
+        `data`, so that a form which is still open can be sent. Noting the visit costs a write once a minute.
+        """
+        if len(cookie) != _COOKIE_LENGTH or not cookie.isascii():
+            return None
+        with self._store.read() as connection:
+            row = connection.execute(_FIND, {"digest": _digest(cookie)}).first()
+        if row is None or now >= row.expires_at:
+            return None
+        if row.account_id is not None and now >= row.last_seen_at + policy.SESSION_IDLE_LIFETIME:
+            if not self._sign_out_idle(row.id, now):
+                return self.find(cookie, now)  # another request of this browser came first
+            return Browser(row.id, row.browser, dict(row.data), ended_idle=True)
+        if now >= row.last_seen_at + policy.SESSION_TOUCH_INTERVAL:
+            self._touch(row.id, row.account_id is not None, now)
+        return Browser(
+            digest=row.id,
+            browser=row.browser,
+            data=dict(row.data),
+            account_id=row.account_id,
+            sid=row.sid,
+            auth_time=row.auth_time,
+            amr=tuple(row.amr or ()),
+            acr=row.acr,
+        )
+
+    def begin(
+        self,
+        now: datetime,
+        *,
+        data: dict[str, Any] | None = None,
+        address: str | None = None,
+        user_agent: str | None = None,
+    ) -> tuple[str, Browser]:
+        """A session for a browser that has none: the cookie to set, and what `find` will give for it."""
+        browser = Browser(digest="", browser=secrets.token_urlsafe(_COOKIE_BYTES), data=dict(data or {}))
+        with self._store.write() as tx:
+            cookie = self._insert(
+                tx, browser, now, now + policy.ANONYMOUS_SESSION_LIFETIME, address=address, user_agent=user_agent
+            )
+        return cookie, Browser(_digest(cookie), browser.browser, browser.data)
+
+    def save(self, browser: Browser, data: dict[str, Any]) -> None:
+        """Keep `data` for this browser. Nothing happens where its session has ended meanwhile."""
+        with self._store.write() as tx:
+            tx.execute(_SAVE, {"digest": browser.digest, "new_data": data})
+
+    def sign_in(
+        self,
+        tx: Connection,
+        browser: Browser | None,
+        account_id: str,
+        *,
+        amr: tuple[str, ...],
+        acr: str,
+        now: datetime,
+        address: str | None,
+        user_agent: str | None,
+    ) -> str:
+        """A signed-in session with a new cookie, which is returned; the old one is dead (W-2).
+
+        The browser keeps its name and loses its `data`. Who signs in again at a browser where they are signed in
+        keeps the `sid`, which their tokens carry; for anyone else it is new.
+        """
+        if browser is not None:
+            tx.execute(_DELETE, {"digest": browser.digest})
+        is_same = browser is not None and browser.account_id == account_id
+        signed_in = Browser(
+            digest="",
+            browser=secrets.token_urlsafe(_COOKIE_BYTES) if browser is None else browser.browser,
+            account_id=account_id,
+            sid=browser.sid if is_same and browser is not None else str(uuid.uuid4()),
+            auth_time=now,
+            amr=amr,
+            acr=acr,
+        )
+        expires_at = now + policy.SESSION_ABSOLUTE_LIFETIME
+        return self._insert(tx, signed_in, now, expires_at, address=address, user_agent=user_agent)
+
+    def end(self, tx: Connection, browser: Browser, now: datetime) -> None:
+        """Kill the session on the server; its cookie is worth nothing from now on (W-3). A sign-out is recorded."""
+        ended = tx.execute(_DELETE, {"digest": browser.digest}).rowcount
+        if ended and browser.account_id is not None:
+            audit.record(tx, Event.SIGNOUT, now=now, account_id=browser.account_id)
+
+    def end_all(self, tx: Connection, account_id: str) -> int:
+        """Kill every session of an account; how many there were."""
+        return int(tx.execute(delete(_S).where(_S.account_id == account_id)).rowcount)
+
+    def sweep(self, now: datetime) -> int:
+        """Delete the rows that have ended; how many went."""
+        with self._store.write() as tx:
+            return int(tx.execute(delete(_S).where(_S.expires_at <= now)).rowcount)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _insert(
+        self,
+        tx: Connection,
+        browser: Browser,
+        now: datetime,
+        expires_at: datetime,
+        *,
+        address: str | None,
+        user_agent: str | None,
+    ) -> str:
+        cookie = secrets.token_urlsafe(_COOKIE_BYTES)
+        row = {
+            "id": _digest(cookie),
+            "browser": browser.browser,
+            "data": browser.data,
+            "account_id": browser.account_id,
+            "sid": browser.sid,
+            "auth_time": browser.auth_time,
+            "amr": list(browser.amr) or None,
+            "acr": browser.acr,
+            "address": _clip(address, _ADDRESS_LENGTH_MAX),
+            "user_agent": _clip(user_agent, _USER_AGENT_LENGTH_MAX),
+            "created_at": now,
+            "last_seen_at": now,
+            "expires_at": expires_at,
+        }
+        tx.execute(insert(_S), row)
+        return cookie
+
+    def _touch(self, digest: str, is_signed_in: bool, now: datetime) -> None:
+        changed: dict[str, Any] = {"last_seen_at": now}
+        if not is_signed_in:
+            changed["expires_at"] = now + policy.ANONYMOUS_SESSION_LIFETIME
+        # A request that was slow must neither turn the clock back nor lengthen what has become a signed-in session.
+        still = _S.account_id.is_not(None) if is_signed_in else _S.account_id.is_(None)
+        with self._store.write() as tx:
+            tx.execute(update(_S).where(_S.id == digest, _S.last_seen_at < now, still).values(changed))
+
+    def _sign_out_idle(self, digest: str, now: datetime) -> bool:
+        idle = update(_S).where(
+            _S.id == digest,
+            _S.account_id.is_not(None),
+            _S.last_seen_at <= now - policy.SESSION_IDLE_LIFETIME,
+        )
+        signed_out = {
+            "account_id": None,
+            "sid": None,
+            "auth_time": None,
+            "amr": None,
+            "acr": None,
+            "last_seen_at": now,
+            "expires_at": now + policy.ANONYMOUS_SESSION_LIFETIME,
+        }
+        with self._store.write() as tx:
+            return tx.execute(idle.values(signed_out)).rowcount == 1
+
+
+def _digest(cookie: str) -> str:
+    return urlsafe_b64encode(sha256(cookie.encode("ascii")).digest()).rstrip(b"=").decode("ascii")
+
+
+def _clip(text: str | None, length: int) -> str | None:
+    # PostgreSQL keeps no NUL in a text.
+    return None if text is None else text.replace("\0", "")[:length]

@@ -1,1 +1,112 @@
 """`/oauth/authorize` and `/consent`."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug import Response as AnyResponse
+
+from idp.protocol.authorize import Decision, NeedsConsent, NeedsSignIn
+from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
+from idp.web.browser import begin_browser, current_browser
+from idp.web.current import now, services
+from idp.web.errors import render_error
+from idp.web.forms import ConsentForm
+from idp.web.headers import allow_form_action
+from idp.web.messages import flask_response
+from idp.web.scopes import describe_scopes
+from idp.wiring import authentication_of
+
+blueprint = Blueprint("authorize", __name__)
+
+_PAGES: dict[type[OAuth2Error], str] = {InvalidClient: "client", InvalidRedirectUri: "redirect"}
+"""Which page says an error that cannot go back to a client; the others are a malformed `request`."""
+
+
+@blueprint.get("/oauth/authorize")
+def authorize() -> AnyResponse:
+    """The authorization endpoint (RFC 6749 section 3.1), and where a person comes back to it after signing in."""
+    door = services().protocol.authorizations
+    browser = current_browser()
+    authentication = authentication_of(browser)
+    handle = request.args.get("interaction")
+    try:
+        if handle is not None:
+            decision = door.resume(
+                handle,
+                authentication=authentication,
+                browser=None if browser is None else browser.browser,
+                now=now(),
+            )
+        else:
+            decision = door.begin(
+                request.query_string.decode("latin-1"),
+                authentication=authentication,
+                browser=lambda: begin_browser().browser,
+                now=now(),
+            )
+    except OAuth2Error as error:
+        return render_error(_PAGES.get(type(error), "request"), 400, detail=error.error)
+    except InteractionGone:
+        return render_error("gone", 400)
+    return _answer(decision)
+
+
+@blueprint.get("/consent")
+def consent() -> AnyResponse | str:
+    """Ask the person (S15)."""
+    handle = request.args.get("interaction", "")
+    browser = current_browser()
+    interaction = services().protocol.authorizations.describe(
+        handle,
+        authentication=authentication_of(browser),
+        browser=None if browser is None else browser.browser,
+        now=now(),
+    )
+    if interaction is None:
+        return render_error("gone", 400)
+    if interaction.needs_sign_in or browser is None or browser.account_id is None:
+        return redirect(url_for("signin.login", interaction=handle), 303)
+    allow_form_action(interaction.redirect_uri)
+    asked = interaction.new_scopes or interaction.scopes
+    page: dict[str, Any] = {
+        "interaction": interaction,
+        "redirect_host": urlsplit(interaction.redirect_uri).netloc or interaction.redirect_uri.partition(":")[0],
+        "person": services().sign_in.find_person(browser.account_id),
+        "scopes": describe_scopes(asked, interaction.claims),
+        "new_only": 0 < len(interaction.new_scopes) < len(interaction.scopes),
+        "retention_days": interaction.retention_days,
+        "form": ConsentForm(interaction=handle),
+    }
+    return render_template("authorize/consent.html", **page)
+
+
+@blueprint.post("/consent")
+def decide() -> AnyResponse:
+    """Take the answer."""
+    browser = current_browser()
+    try:
+        decision = services().protocol.authorizations.decide(
+            request.form.get("interaction", ""),
+            allow=request.form.get("decision") == "allow",
+            authentication=authentication_of(browser),
+            browser=None if browser is None else browser.browser,
+            now=now(),
+        )
+    except InteractionGone:
+        return render_error("gone", 400)
+    return _answer(decision)
+
+
+def _answer(decision: Decision) -> AnyResponse:
+    if isinstance(decision, NeedsSignIn):
+        # url_for leaves out what is None.
+        place = url_for("signin.login", interaction=decision.interaction, ui_locales=decision.ui_locales)
+        return redirect(place, 303)
+    if isinstance(decision, NeedsConsent):
+        return redirect(url_for("authorize.consent", interaction=decision.interaction), 303)
+    response: Response = flask_response(decision)
+    # The address holds a code: no cache may keep it, no page may tell it on.
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

@@ -1,1 +1,87 @@
 """`/oauth/logout`: RP-initiated logout."""
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug import Response
+
+from idp.protocol.errors import InteractionGone, OAuth2Error
+from idp.protocol.logout import EndSession, NeedsConfirmation
+from idp.web.browser import begin_browser, current_browser, forget_browser
+from idp.web.current import now, services
+from idp.web.errors import render_error
+from idp.web.forms import SignOutForm
+from idp.web.headers import allow_form_action
+from idp.web.messages import protocol_request
+from idp.wiring import authentication_of
+
+blueprint = Blueprint("end_session", __name__)
+
+
+@blueprint.get("/oauth/logout")
+def logout() -> Response | str:
+    """RP-Initiated Logout section 2: at once with a hint of this session, else after the person confirms."""
+    try:
+        decision = services().protocol.logouts.begin(
+            request.query_string.decode("latin-1"),
+            authentication=authentication_of(current_browser()),
+            browser=lambda: begin_browser().browser,
+            now=now(),
+        )
+    except OAuth2Error as error:
+        return render_error("request", 400, detail=error.error)
+    if isinstance(decision, NeedsConfirmation):
+        return redirect(url_for("end_session.ask", logout=decision.logout), 303)
+    return _end(decision)
+
+
+@blueprint.post("/oauth/logout")
+def post_logout() -> Response:
+    """The same by POST. Sent on as GET, since a form of another site comes without our cookie (SameSite=Lax)."""
+    form = (protocol_request().form or b"").decode("latin-1")
+    return redirect(url_for("end_session.logout") + ("?" + form if form else ""), 303)
+
+
+@blueprint.get("/logout/confirm")
+def ask() -> Response | str:
+    """Ask whether to sign out (S23)."""
+    browser = current_browser()
+    handle = request.args.get("logout", "")
+    waiting = None
+    if browser is not None:
+        waiting = services().protocol.logouts.describe(handle, browser=browser.browser, now=now())
+    if waiting is None or browser is None or browser.account_id is None:
+        return redirect(url_for("signin.login"), 303)
+    if waiting.return_uri is not None:
+        allow_form_action(waiting.return_uri)
+    return render_template(
+        "logout/confirm.html",
+        form=SignOutForm(logout=handle),
+        person=services().sign_in.find_person(browser.account_id),
+        client_name=waiting.client_name,
+        action=url_for("end_session.confirm"),
+    )
+
+
+@blueprint.post("/logout/confirm")
+def confirm() -> Response | str:
+    """The person confirmed."""
+    browser = current_browser()
+    try:
+        decision = services().protocol.logouts.confirm(
+            request.form.get("logout", ""), browser=None if browser is None else browser.browser, now=now()
+        )
+    except InteractionGone:
+        return redirect(url_for("signin.login"), 303)
+    return _end(decision)
+
+
+def _end(decision: EndSession) -> Response | str:
+    browser = current_browser()
+    if browser is not None:
+        services().sign_in.sign_out(browser, now())
+        forget_browser()
+    if decision.return_uri is not None:
+        response = redirect(decision.return_uri, 303)
+        response.headers["Location"] = decision.return_uri
+        response.autocorrect_location_header = False
+        return response
+    return render_template("logout/signed_out.html", client_name=decision.client_name, return_url=None)

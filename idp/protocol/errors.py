@@ -1,1 +1,108 @@
-"""The registered error codes, on Authlib's base class."""
+"""The registered error codes, on Authlib's base class.
+
+    OAuth2Error (Authlib)
+    ├── InvalidRequest, InvalidClient, InvalidGrant, InvalidScope, UnauthorizedClient, UnsupportedGrantType,
+    │   UnsupportedResponseType                                                     RFC 6749 sections 4.1.2.1 and 5.2
+    ├── AccessDenied, LoginRequired, ConsentRequired, RequestNotSupported, …        OIDC Core section 3.1.2.6
+    ├── InvalidTarget                                                               RFC 8707 section 2
+    └── BearerError: InvalidBearer, InsufficientScope                               RFC 6750 section 3.1
+
+At the authorization endpoint an error whose `redirect_uri` is set goes back to the client; one without is a page,
+because client or address are not verified (P-2). Descriptions are ours, plain ASCII, and repeat no input (P-16).
+"""
+
+from authlib.oauth2.base import OAuth2Error as OAuth2Error
+
+
+class _Error(OAuth2Error):  # type: ignore[misc]  # Authlib has no type hints
+    """An error with one code; `description` says what to mend."""
+
+    status_code = 400
+
+    def __init__(self, description: str, *, redirect_uri: str | None = None) -> None:
+        super().__init__(description=description, redirect_uri=redirect_uri)
+
+
+class InvalidRequest(_Error):
+    error = "invalid_request"
+
+
+class InvalidRedirectUri(InvalidRequest):
+    """No address to go back to: said on a page of its own (P-2)."""
+
+
+class InvalidClient(_Error):
+    """RFC 6749 section 5.2. Always 401: wrong client and wrong secret look alike (P-10)."""
+
+    error = "invalid_client"
+    status_code = 401
+
+
+class InvalidGrant(_Error):
+    error = "invalid_grant"
+
+
+class InvalidScope(_Error):
+    error = "invalid_scope"
+
+
+class UnauthorizedClient(_Error):
+    error = "unauthorized_client"
+
+
+class UnsupportedGrantType(_Error):
+    error = "unsupported_grant_type"
+
+
+class UnsupportedResponseType(_Error):
+    error = "unsupported_response_type"
+
+
+class AccessDenied(_Error):
+    error = "access_denied"
+
+
+class LoginRequired(_Error):
+    error = "login_required"
+
+
+class ConsentRequired(_Error):
+    error = "consent_required"
+
+
+class RequestNotSupported(_Error):
+    error = "request_not_supported"
+
+
+class RequestUriNotSupported(_Error):
+    error = "request_uri_not_supported"
+
+
+class RegistrationNotSupported(_Error):
+    error = "registration_not_supported"
+
+
+class InvalidTarget(_Error):
+    error = "invalid_target"
+
+
+class BearerError(_Error):
+    """An error of a protected resource: it goes in `WWW-Authenticate` (RFC 6750 section 3)."""
+
+
+class InvalidBearer(BearerError):
+    error = "invalid_token"
+    status_code = 401
+
+
+class InsufficientScope(BearerError):
+    error = "insufficient_scope"
+    status_code = 403
+
+
+class ClientProblem(Exception):
+    """What an operator asked of a client registration cannot be done; the text says why."""
+
+
+class InteractionGone(Exception):
+    """A pending authorization request is unknown, finished, too old, or another browser's (W-6)."""

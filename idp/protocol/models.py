@@ -29,7 +29,6 @@ class ClientRecord(Base):
     scopes: Mapped[Any] = mapped_column(JSON)
     resources: Mapped[Any] = mapped_column(JSON)
     """Audiences it may ask for (RFC 8707), the first by default."""
-    jwks: Mapped[Any | None] = mapped_column(JSON)
     id_token_signed_response_alg: Mapped[str] = mapped_column(String(8), default="ES256")
     organization_rfc: Mapped[str | None] = mapped_column(String(13))
     retention_days: Mapped[int | None] = mapped_column(Integer)

@@ -1,6 +1,6 @@
-"""The port through which the protocol knows a person: `Subject`, `Authentication`, `SubjectSource`."""
+"""The port through which the protocol knows a person, and which claims of theirs a scope gives."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -35,7 +35,10 @@ class Authentication:
 class SubjectSource(Protocol):
     """Answered by accounts, through wiring."""
 
-    def find_subject(self, sub: str, now: datetime) -> Subject | None:
+    deployment_retention_days: int
+    """The window that the deployment gives where no contract says otherwise."""
+
+    def find_subject(self, sub: str) -> Subject | None:
         """The person, or None where there is none who may have tokens: unknown, disabled, not yet activated."""
 
     def find_organization_retention(self, rfc: str) -> int:
@@ -45,3 +48,42 @@ class SubjectSource(Protocol):
         self, rfc: str, scopes: Collection[str], retention_days: int, now: datetime
     ) -> tuple[dict[str, Any], datetime]:
         """The `mailbox` claim for these scopes, and the instant after which a token with it must not live."""
+
+
+SCOPE_CLAIMS: Mapping[str, tuple[str, ...]] = {
+    # OIDC Core section 5.4, and contract.md section 6 for `rfc`.
+    "profile": (
+        "name",
+        "family_name",
+        "given_name",
+        "middle_name",
+        "nickname",
+        "preferred_username",
+        "profile",
+        "picture",
+        "website",
+        "gender",
+        "birthdate",
+        "zoneinfo",
+        "locale",
+        "updated_at",
+    ),
+    "email": ("email", "email_verified"),
+    "address": ("address",),
+    "phone": ("phone_number", "phone_number_verified"),
+    "rfc": ("rfc", "account_kind", "organization"),
+}
+
+
+def claims_for(scopes: Iterable[str], subject: Subject) -> dict[str, Any]:
+    """The claims of this person that these scopes give; those we do not know are left out."""
+    names = (name for scope in scopes for name in SCOPE_CLAIMS.get(scope, ()))
+    return {name: subject.claims[name] for name in names if subject.claims.get(name) is not None}
+
+
+def is_mailbox_scope(scope: str) -> bool:
+    return scope.startswith("mailbox:")
+
+
+def has_mailbox_scope(scopes: Iterable[str]) -> bool:
+    return any(is_mailbox_scope(scope) for scope in scopes)

@@ -1,0 +1,92 @@
+"""Waits until every part of the demo answers, then says what there is to see; stays, so that Honcho does too."""
+
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import click
+
+from demo.places import DEFAULT_PORT, ROOT, DemoProblem, Places
+from demo.prepare import USERS, read_users
+
+PATIENCE = 60.0  # seconds until a part that does not answer is given up
+BETWEEN = 0.1
+
+
+def answers(url: str) -> bool:
+    """Whether `url` answers 200."""
+    # No proxy of the caller's environment: everything is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for_all(places: Places) -> None:
+    """Return once all parts answer; `DemoProblem` naming the one that does not in time."""
+    parts = {
+        "identity provider": f"{places.provider}/health/ready",
+        "example mailbox": f"{places.mailbox}/health",
+        "mail inbox page": f"{places.inbox}/health",
+    }
+    deadline = time.monotonic() + PATIENCE
+    for part, url in parts.items():
+        click.echo(f"  waiting for the {part}")
+        while not answers(url):
+            if time.monotonic() > deadline:
+                raise DemoProblem(f"The {part} does not answer at {url}. Its words are in {places.log_file}")
+            time.sleep(BETWEEN)
+
+
+def describe(places: Places) -> str:
+    """The page that greets whoever started the demo."""
+    users = read_users(places)
+    rows = [f"    {user.kind:<10}{user.username:<20}{users[user.username]['password']}" for user in USERS]
+    folder = places.folder.relative_to(ROOT) if places.folder.is_relative_to(ROOT) else places.folder
+    idp = f".venv/bin/honcho -e {folder}/demo.env run .venv/bin/idp"
+    again = "make demo" if places.port == DEFAULT_PORT else f"make demo DEMO_PORT={places.port}"
+    rule = "─" * 78
+    return "\n".join(
+        [
+            rule,
+            "  Llavero is ready. Ctrl-C ends everything; the next run keeps the data.",
+            "",
+            f"    Invoice mailbox     {places.mailbox:<24}  begin here",
+            f"    Identity provider   {places.provider}",
+            f"    Mail inbox          {places.inbox}",
+            "",
+            "  Users and passwords",
+            *rows,
+            "",
+            "  Try",
+            f"    1. Open {places.mailbox}, press Entrar, sign in as the client, allow, and",
+            "       download an invoice: those of the last 90 days are there, the rest is in safekeeping.",
+            "    2. Type three wrong passwords: the user is locked. An operator opens it again:",
+            f"       {idp} account unlock {USERS[0].username}",
+            f"    3. Show invoices of your own: {again} DEMO_CFDI=folder/of/cfdi",
+            "",
+            f"  Logs: {folder}/demo.log    Begin anew: rm -r {folder}",
+            rule,
+        ]
+    )
+
+
+def main() -> int:
+    """Wait, speak, stay."""
+    places = Places.from_environment()
+    try:
+        wait_for_all(places)
+    except DemoProblem as problem:
+        click.echo(str(problem))
+        return 1
+    click.echo(describe(places))
+    signal.pause()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,0 @@
-"""The command `idp`."""
-
-
-def main() -> None:
-    """Run the command line."""

@@ -1,0 +1,49 @@
+"""The command `idp`: operators' work, at a terminal or in a script.
+
+Errors go to stderr in one line and exit 1; usage errors exit 2. Secrets come from stdin or are printed once; no
+option takes one.
+"""
+
+import sys
+
+import click
+
+from idp import audit
+from idp.accounts.errors import Refusal
+from idp.cli.accounts import account
+from idp.cli.clients import client
+from idp.cli.keys import keys
+from idp.cli.run import init, serve, worker
+from idp.cli.terminal import fail
+from idp.db import StoreUnavailable
+from idp.protocol.errors import ClientProblem
+from idp.settings import SettingsError
+from idp.wiring import KeyProblem
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="llavero", prog_name="idp")
+def cli() -> None:
+    """Llavero, the identity provider of an e-invoice company."""
+
+
+for command in (init, serve, worker, keys, client, account):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    audit.origin.set(audit.Origin(address="command line"))
+    try:
+        cli(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        fail(error.format_message())
+    except (ClientProblem, KeyProblem, Refusal, SettingsError) as error:
+        fail(str(error))
+    except StoreUnavailable:
+        fail("the database does not answer, or has no tables yet: idp init makes them")

@@ -1,0 +1,69 @@
+"""`idp init`, `idp serve`, `idp worker`."""
+
+import logging
+import os
+import signal
+import threading
+
+import click
+from flask_migrate import upgrade
+
+from idp import jobs
+from idp.cli.terminal import now, open_app, open_services
+from idp.web.current import EXTENSION
+from idp.wiring import Services
+
+
+@click.command()
+def init() -> None:
+    """Make keys and tables. Running it again changes nothing."""
+    app = open_app()
+    services: Services = app.extensions[EXTENSION]
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with app.app_context():
+        upgrade()
+    for kid in services.keys.ensure(now()):
+        click.echo(f"key made: {kid}")
+    click.echo("ready")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--with-worker", is_flag=True, help="Run `idp worker` beside.")
+def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
+    """Serve with the production server."""
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    services = open_services()  # refuses bad settings here, once, instead of in each worker
+    services.keys.check_ready(now())
+    os.environ["WEB_CONCURRENCY"] = str(workers)
+    if with_worker:
+        threading.Thread(target=jobs.run, args=(services, threading.Event()), daemon=True).start()
+    click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
+    Granian(
+        "idp.app:create_app",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=workers,
+        blocking_threads=8,
+        backlog=2048,
+        log_level=LogLevels.warning,
+        respawn_failed_workers=True,
+    ).serve()
+
+
+@click.command()
+def worker() -> None:
+    """Do the clock work until stopped: sweeps."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    services = open_services()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    jobs.run(services, stop)

@@ -1,0 +1,49 @@
+"""What every command needs: the clock, the services, how to print and how to fail."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import click
+from flask import Flask
+
+from idp.app import create_app
+from idp.web.current import EXTENSION
+from idp.wiring import Services
+
+
+def fail(text: str) -> NoReturn:
+    click.echo(f"idp: {text}", err=True)
+    sys.exit(1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_app() -> Flask:
+    return create_app()
+
+
+def open_services() -> Services:
+    services: Services = open_app().extensions[EXTENSION]
+    return services
+
+
+def show(value: Any, as_json: bool) -> None:
+    """Machine-readable, or one `name: value` a line."""
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+        return
+    rows = value if isinstance(value, list) else [value]
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        width = max(map(len, row), default=0)
+        for name, each in row.items():
+            text = " ".join(map(str, each)) if isinstance(each, list | tuple) else each
+            click.echo(f"{name.ljust(width)}  {'' if text is None else text}")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")

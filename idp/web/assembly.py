@@ -1,0 +1,54 @@
+"""Puts the web layer together: binds its parts to an application, in the order they need."""
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+
+from idp.web import errors, headers, i18n, limits, statics
+from idp.web.browser import BrowserSessions
+from idp.web.current import EXTENSION, now
+from idp.web.extensions import csrf
+from idp.web.proxies import TrustedProxies
+
+if TYPE_CHECKING:
+    from idp.wiring import Services
+
+
+def install(app: Flask, services: "Services") -> None:
+    """Make `app` the hosted pages' application. Call it before blueprints are registered, and once."""
+    settings = services.settings
+    app.extensions[EXTENSION] = services
+    # Each use of the secret has a key of its own: none is a hint for another.
+    app.config["WTF_CSRF_SECRET_KEY"] = _derived(settings.secret_key, b"csrf")
+    # A form lives as long as the session that its token is bound to.
+    app.config["WTF_CSRF_TIME_LIMIT"] = None
+    app.config["WTF_CSRF_SSL_STRICT"] = False
+    # Werkzeug would build these redirects from the caller's Host header.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.session_interface = BrowserSessions(secure=settings.is_secure)
+    if settings.trusted_proxies:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+
+    headers.install(app, secure=settings.is_secure)
+    limits.install(app)
+    i18n.install(app, secure=settings.is_secure)
+    csrf.init_app(app)
+    statics.install(app)
+    errors.install(app)
+
+    @app.context_processor
+    def page_context() -> dict[str, Any]:
+        return {
+            "settings": settings,
+            "language": i18n.current_language(),
+            "languages": i18n.language_links(),
+            "year": now().year,
+        }
+
+
+def _derived(secret: str, purpose: bytes) -> str:
+    return hmac.new(secret.encode(), purpose, hashlib.sha256).hexdigest()

@@ -1,0 +1,75 @@
+"""What stands on every response: the headers of W-7, the request's id and where the request came from."""
+
+import re
+import secrets
+
+from flask import Flask, Response, g, request
+
+from idp import audit
+from idp.policy import HSTS_LIFETIME
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_PERMISSIONS = ", ".join(
+    [
+        *(
+            f"{feature}=()"
+            for feature in (
+                "accelerometer",
+                "camera",
+                "display-capture",
+                "geolocation",
+                "gyroscope",
+                "magnetometer",
+                "microphone",
+                "midi",
+                "payment",
+                "usb",
+            )
+        ),
+        "publickey-credentials-get=(self)",
+        "publickey-credentials-create=(self)",
+    ]
+)
+
+
+def allow_form_action(redirect_uri: str) -> None:
+    """Let a form of this page end at `redirect_uri`, which the protocol has found to be the client's.
+
+    Its scheme is named, not its origin: browsers apply `form-action` to the whole chain of redirects after the form,
+    the client's own hops too.
+    """
+    scheme = _SCHEME.match(redirect_uri)
+    if scheme:
+        g.form_action_scheme = scheme[1].lower() + ":"
+
+
+def install(app: Flask, *, secure: bool) -> None:
+    """Bind to `app`; call it before any extension that may refuse a request."""
+
+    @app.before_request
+    def note_origin() -> None:
+        # Ours, never the caller's: it is what a person reads out to support and what we look up in the log.
+        audit.origin.set(audit.Origin(request_id=secrets.token_hex(8), address=request.remote_addr))
+
+    @app.teardown_request
+    def forget_origin(_error: BaseException | None) -> None:
+        audit.origin.set(audit.Origin())
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        headers = response.headers
+        form_action = " ".join(filter(None, ["'self'", g.get("form_action_scheme")]))
+        headers["Content-Security-Policy"] = (
+            "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
+            f"form-action {form_action}"
+        )
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers.setdefault("Referrer-Policy", "same-origin")
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = _PERMISSIONS
+        headers["X-Request-Id"] = audit.origin.get().request_id or ""
+        if secure:
+            seconds = int(HSTS_LIFETIME.total_seconds())
+            headers["Strict-Transport-Security"] = f"max-age={seconds}; includeSubDomains"
+        headers.setdefault("Cache-Control", "no-store")
+        return response

@@ -1,0 +1,93 @@
+"""Which language this page speaks: `ui_locales`, then the cookie, then the browser's wish, then es-MX."""
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from flask import Flask, Response, request
+
+from idp.policy import RETENTION_TIME_ZONE
+from idp.web.extensions import babel
+
+TAGS_MAX = 10
+_HEADER_LENGTH_MAX = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language of the pages: its tag (RFC 5646), Babel's name for it, and its own name for itself."""
+
+    tag: str
+    locale: str
+    name: str
+
+
+SPANISH = Language("es-MX", "es_MX", "Español")
+ENGLISH = Language("en", "en", "English")
+LANGUAGES = (SPANISH, ENGLISH)
+_BY_PRIMARY_TAG = {"es": SPANISH, "en": ENGLISH}
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageLink:
+    """One entry of the language switch; the present one has no link."""
+
+    language: Language
+    href: str | None
+
+
+def _first_spoken(tags: list[str]) -> Language | None:
+    # RFC 4647 lookup, on the one subtag in which our languages differ.
+    for tag in tags[:TAGS_MAX]:
+        language = _BY_PRIMARY_TAG.get(tag.split("-", 1)[0].lower())
+        if language is not None:
+            return language
+    return None
+
+
+def _asked() -> Language | None:
+    # OpenID Connect Core section 3.1.2.1: a space-separated list, in order of preference.
+    return _first_spoken(request.args.get("ui_locales", "")[:_HEADER_LENGTH_MAX].split())
+
+
+def _cookie_name(secure: bool) -> str:
+    return "__Host-lang" if secure else "lang"
+
+
+def current_language() -> Language:
+    """The language of this request's page."""
+    kept = request.cookies.get("__Host-lang") or request.cookies.get("lang") or ""
+    wishes = []
+    if len(request.headers.get("Accept-Language", "")) <= _HEADER_LENGTH_MAX:
+        wishes = [tag for tag, quality in request.accept_languages if quality > 0]
+    return _asked() or _first_spoken([kept]) or _first_spoken(wishes) or SPANISH
+
+
+def language_links() -> list[LanguageLink]:
+    """The language switch: links to this very page, its query kept."""
+    present = current_language()
+    links = []
+    for language in LANGUAGES:
+        query = [(name, value) for name, value in request.args.items(multi=True) if name != "ui_locales"]
+        # Only a query: a path of the caller's making, such as `//host`, must not become an address.
+        href = "?" + urlencode([*query, ("ui_locales", language.tag)])
+        links.append(LanguageLink(language, None if language is present else href))
+    return links
+
+
+def install(app: Flask, *, secure: bool) -> None:
+    """Bind Flask-Babel to `app`, and remember a language that was asked for."""
+    babel.init_app(
+        app,
+        default_locale=SPANISH.locale,
+        default_timezone=RETENTION_TIME_ZONE,
+        locale_selector=lambda: current_language().locale,
+    )
+
+    @app.after_request
+    def keep_language(response: Response) -> Response:
+        asked = _asked() if request.method == "GET" and response.mimetype == "text/html" else None
+        if asked is not None and request.cookies.get(_cookie_name(secure)) != asked.tag:
+            response.set_cookie(
+                _cookie_name(secure), asked.tag, path="/", secure=secure, httponly=True, samesite="Lax"
+            )
+        return response

@@ -1,0 +1,50 @@
+"""Whom to believe about where a request came from (L-7)."""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class TrustedProxies:
+    """Reads `X-Forwarded-For` and `X-Forwarded-Proto`, but only from the networks named.
+
+    The list is read from its end, where our own proxies wrote; the first address that is none of them is the caller.
+    Everything before it is the caller's own claim.
+    """
+
+    def __init__(self, application: "WSGIApplication", networks: Sequence[str]) -> None:
+        self._application = application
+        self._networks: list[Network] = [ipaddress.ip_network(each) for each in networks]
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if self._is_trusted(environ.get("REMOTE_ADDR", "")):
+            forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+            for address in (_address(part) for part in reversed(forwarded)):
+                if address is None:
+                    break
+                environ["REMOTE_ADDR"] = address
+                if not self._is_trusted(address):
+                    break
+            scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[-1].strip().lower()
+            if scheme in {"http", "https"}:
+                environ["wsgi.url_scheme"] = scheme
+        return self._application(environ, start_response)
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        return None

@@ -1,0 +1,146 @@
+"""The main job in Chromium: mailbox, wrong password, right password, consent, invoices, download, sign-out."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.conftest import Town
+from tests.browser.walk import Walk, walking
+
+pytestmark = [pytest.mark.browser, pytest.mark.enable_socket, pytest.mark.xdist_group("browser")]
+
+WRONG = "Equivocada-1"
+
+
+def control(page: Page, name: str) -> Locator:
+    """The link or button of this name, whichever the page made it."""
+    return page.get_by_role("link", name=name, exact=True).or_(page.get_by_role("button", name=name, exact=True)).first
+
+
+def sign_in(walk: Walk, username: str, password: str) -> None:
+    walk.page.fill("#username", username)
+    walk.page.fill("#password", password)
+    walk.page.click("#submit")
+
+
+def read_alert(walk: Walk) -> None:
+    """The manual's alert: says that it is wrong, has one button *Cerrar*, and is gone once that is pressed."""
+    alert = walk.page.locator("#alert")
+    expect(alert).to_be_visible()
+    assert alert.get_attribute("role") == "alertdialog"
+    walk.arrive("signin")
+    expect(walk.page.locator("#alert-close")).to_have_text("Cerrar")
+    walk.page.click("#alert-close")
+    expect(alert).to_be_hidden()
+    # The manual: then the fields are cleared.
+    expect(walk.page.locator("#username")).to_have_value("")
+    expect(walk.page.locator("#password")).to_have_value("")
+
+
+def download_first_invoice(walk: Walk, rfc: str) -> None:
+    """The file that comes is a CFDI stamped once, and its receiver is this person."""
+    links = walk.page.locator('a[href$="/download"]')
+    if not links.count():
+        walk.page.locator('a[href*="/invoices/"]').first.click()
+        walk.page.wait_for_load_state()
+        walk.look("invoice")
+    with walk.page.expect_download() as download:
+        links.first.click()
+    assert download.value.suggested_filename.endswith(".xml")
+    root = ElementTree.parse(download.value.path()).getroot()
+    receivers = {
+        value
+        for element in root.iter()
+        if element.tag.endswith("}Receptor") or element.tag.endswith("}Nacional")
+        for name, value in element.attrib.items()
+        if name.lower() in {"rfc", "rfcr", "rfcrecep"}
+    }
+    assert receivers == {rfc}
+    assert sum(element.tag.endswith("}TimbreFiscalDigital") for element in root.iter()) == 1
+
+
+def assert_signed_out(walk: Walk, town: Town) -> None:
+    """Back at the mailbox, which shows nothing; the provider asks for the password again."""
+    walk.is_at(town.mailbox)
+    assert walk.page.locator('a[href*="/invoices/"]').count() == 0
+    walk.look("signed-out")
+    walk.page.goto(f"{town.mailbox}/login")
+    walk.arrive("signin")
+
+
+@pytest.mark.parametrize(
+    ("name", "scripts", "width", "username"),
+    [
+        pytest.param("wide", True, 1280, "EKU9003173C9", id="1280-px"),
+        pytest.param("no-scripts", False, 1280, "CT.KICR630120NX3", id="javascript-off"),
+        pytest.param("narrow", True, 360, "usr.XIA190128J61", id="360-px"),
+    ],
+)
+def test_a_person_walks_from_the_mailbox_and_back(
+    chromium: Browser, town: Town, screenshots: Path, name: str, scripts: bool, width: int, username: str
+) -> None:
+    with walking(chromium, name, screenshots, scripts=scripts, width=width) as walk:
+        page = walk.page
+        page.goto(town.mailbox)
+        walk.look("landing")
+        control(page, "Entrar").click()
+        walk.is_at(town.provider.issuer)
+        walk.arrive("signin")
+
+        sign_in(walk, username, WRONG)
+        read_alert(walk)
+        sign_in(walk, username, town.passwords[username])
+        walk.arrive("consent")
+        expect(page.locator("#deny")).to_be_visible()
+        page.click("#submit")
+
+        walk.is_at(town.mailbox)
+        assert page.locator('a[href*="/invoices/"]').count() >= 1
+        walk.look("invoices")
+        download_first_invoice(walk, username.rpartition(".")[2])
+
+        control(page, "Cerrar sesión").click()
+        assert_signed_out(walk, town)
+
+
+def test_a_person_walks_with_the_keyboard_only(chromium: Browser, town: Town, screenshots: Path) -> None:
+    username = "KICR630120NX3"
+    with walking(chromium, "keyboard", screenshots) as walk:
+        page, keys = walk.page, walk.page.keyboard
+        page.goto(f"{town.mailbox}/login")
+        walk.arrive("signin")
+
+        # The page has one purpose, so the field that begins it has the focus (ux S01).
+        expect(page.locator("#username")).to_be_focused()
+        keys.type(username)
+        walk.tab_to("#password")
+        keys.type(WRONG)
+        keys.press("Enter")
+        expect(page.locator("#alert")).to_be_visible()
+        expect(page.locator("#alert-close")).to_be_focused()
+        keys.press("Escape")
+        expect(page.locator("#alert")).to_be_hidden()
+
+        expect(page.locator("#username")).to_be_focused()
+        keys.type(username)
+        walk.tab_to("#password")
+        keys.type(town.passwords[username])
+        walk.tab_to("#submit")
+        keys.press("Enter")
+        walk.arrive("consent")
+        walk.tab_to("#submit")
+        keys.press("Enter")
+        walk.is_at(town.mailbox)
+
+        walk.tab_to('a[href*="/invoices/"]')
+        keys.press("Enter")
+        page.wait_for_url("**/invoices/**")
+        walk.tab_to('a[href$="/download"]')
+        with page.expect_download() as download:
+            keys.press("Enter")
+        assert download.value.suggested_filename.endswith(".xml")
+        walk.tab_to("form[action$='/logout'] button")
+        keys.press("Enter")
+        assert_signed_out(walk, town)

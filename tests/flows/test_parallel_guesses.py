@@ -1,0 +1,80 @@
+"""Fifty guesses at once over two worker processes: three reach the password, whoever the name belongs to."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.journeys import Page, Person, read
+from tests.serving import Provider, make_password, provider_in
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("parallel-guesses")]
+
+AT_ONCE = 50
+FAILURE, SUCCESS = "account:signin:failure", "account:signin:success"
+UNKNOWN = "KICR630120NX3"
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    with provider_in(tmp_path_factory.mktemp("guesses")) as provider:
+        provider.start(workers=2)
+        yield provider
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What fifty people saw, and how often a password was compared meanwhile: each comparison writes one audit row."""
+
+    screens: list[str]
+    failures: int
+    successes: int
+
+
+def guess_at_once(provider: Provider, username: str, passwords: list[str]) -> Outcome:
+    """One browser for each password, forms open, all posted in the same moment."""
+    people = [Person(provider.issuer) for _ in passwords]
+    forms = [read(person.open(provider.issuer + "/login")) for person in people]
+    failures, successes = provider.count_audit(FAILURE), provider.count_audit(SUCCESS)
+    start = threading.Barrier(len(people))
+    screens: list[str] = []
+
+    def guess(person: Person, form: Page, password: str) -> None:
+        start.wait(60)
+        response = person.post(form, "form-signin", username=username, password=password)
+        assert response.status_code < 500, response.text[:500]
+        screens.append(read(person.follow(response)).screen)
+
+    threads = [threading.Thread(target=guess, args=each) for each in zip(people, forms, passwords, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(90)
+    assert len(screens) == len(people)
+    return Outcome(screens, provider.count_audit(FAILURE) - failures, provider.count_audit(SUCCESS) - successes)
+
+
+def sign_in(provider: Provider, username: str, password: str) -> str:
+    """The screen that a fresh browser ends at."""
+    person = Person(provider.issuer)
+    form = read(person.open(provider.issuer + "/login"))
+    return read(person.submit(form, "form-signin", username=username, password=password)).screen
+
+
+@pytest.mark.spec("L-2")
+def test_of_fifty_wrong_guesses_three_are_compared_and_the_owner_is_locked(provider: Provider) -> None:
+    username = "EKU9003173C9"
+    password = provider.add_account(username)
+    outcome = guess_at_once(provider, username, [make_password() for _ in range(AT_ONCE)])
+    assert (outcome.failures, outcome.successes) == (3, 0)
+    # The answer to the third failure already says so (L-1): two saw the sign-in page again, all others the lock.
+    assert sorted(outcome.screens) == ["locked"] * 48 + ["signin"] * 2
+    assert sign_in(provider, username, password) == "locked"
+
+
+@pytest.mark.spec("L-3")
+def test_a_name_nobody_has_is_counted_the_same_way(provider: Provider) -> None:
+    outcome = guess_at_once(provider, UNKNOWN, [make_password() for _ in range(AT_ONCE)])
+    assert (outcome.failures, outcome.successes) == (3, 0)
+    assert sorted(outcome.screens) == ["locked"] * 48 + ["signin"] * 2

@@ -1,0 +1,316 @@
+"""The authorization endpoint: what it refuses, where it says so, and what a code is worth."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from idp.protocol.authorize import NeedsConsent, NeedsSignIn
+from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, InvalidRequest, OAuth2Error
+from idp.protocol.messages import ProtocolResponse, with_parameters
+from tests.protocol.conftest import ISSUER, REDIRECT_URI, House, answer, replace
+
+
+@pytest.mark.spec("P-1", "D-01", "D-02", "D-03")
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "https://evil.example/cb",
+        REDIRECT_URI + "/",
+        REDIRECT_URI + "?a",
+        REDIRECT_URI + "#f",
+        "https://app.example/%2e%2e/cb",
+        "https://app.example/..;/cb",
+        "https://app.example:443/cb",
+        "https://APP.example/cb",
+        "https://app.example/CB",
+        "https://user@app.example/cb",
+        None,
+        "",
+    ],
+)
+def test_an_address_that_is_not_registered_to_the_letter_gets_a_page(house: House, redirect_uri: str | None) -> None:
+    with pytest.raises(InvalidRedirectUri) as refused:
+        house.authorize(house.query(house.client(), redirect_uri=redirect_uri))
+    assert refused.value.redirect_uri is None
+
+
+@pytest.mark.spec("P-1", "D-66")
+@pytest.mark.parametrize(
+    ("asked", "is_taken"),
+    [
+        ("http://127.0.0.1/cb", True),
+        ("http://127.0.0.1:8080/cb", True),
+        ("http://localhost:8080/cb", False),
+        ("http://[::1]:8080/cb", False),
+        ("http://127.0.0.1.evil/cb", False),
+        ("http://127.0.0.1:8080/cb2", False),
+        ("http://127.0.0.1:99999/cb", False),
+        ("http://127.0.0.1:8080@evil.example/cb", False),
+        ("https://127.0.0.1:8080/cb", False),
+    ],
+)
+def test_only_the_port_of_a_loopback_address_may_differ(house: House, asked: str, is_taken: bool) -> None:
+    client = house.client(redirect_uris=("http://127.0.0.1/cb",), token_endpoint_auth_method="none", first_party=False)
+    query = house.query(client, redirect_uri=asked)
+    if is_taken:
+        assert isinstance(house.authorize(query), NeedsConsent)
+    else:
+        with pytest.raises(InvalidRedirectUri):
+            house.authorize(query)
+
+
+@pytest.mark.spec("P-2", "D-04")
+@pytest.mark.parametrize(("name", "value"), [("response_type", "x"), ("scope", "x"), ("prompt", "x")])
+def test_no_error_is_sent_to_a_foreign_address(house: House, name: str, value: str) -> None:
+    with pytest.raises(InvalidRedirectUri):
+        house.authorize(house.query(house.client(), redirect_uri="https://evil.example/cb", **{name: value}))
+
+
+@pytest.mark.spec("P-2")
+@pytest.mark.parametrize("client_id", ["unknown", "", "x" * 3000, "' or 1=1--", "\x00", "ñ"])
+def test_an_unknown_client_gets_a_page(house: House, client_id: str) -> None:
+    with pytest.raises(InvalidClient):
+        house.authorize(house.query(house.client(), client_id=client_id))
+
+
+@pytest.mark.spec("P-4", "P-5", "P-6", "P-11", "D-05", "D-06", "D-10", "D-14")
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"response_type": "id_token"}, "unsupported_response_type"),
+        ({"response_type": "code id_token"}, "unsupported_response_type"),
+        ({"response_type": "none"}, "unsupported_response_type"),
+        ({"response_type": None}, "invalid_request"),
+        ({"response_mode": "fragment"}, "invalid_request"),
+        ({"response_mode": "form_post"}, "invalid_request"),
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge": "a" * 42}, "invalid_request"),
+        ({"code_challenge": "a" * 44}, "invalid_request"),
+        ({"code_challenge": "+" * 43}, "invalid_request"),
+        ({"prompt": "none login"}, "invalid_request"),
+        ({"prompt": "create"}, "invalid_request"),
+        ({"max_age": "-1"}, "invalid_request"),
+        ({"max_age": "soon"}, "invalid_request"),
+        ({"scope": None}, "invalid_scope"),
+        ({"scope": "not-mine"}, "invalid_scope"),
+        ({"scope": " ".join(f"s{n}" for n in range(51))}, "invalid_scope"),
+        ({"resource": "https://other.example"}, "invalid_target"),
+        ({"request": "eyJhbGciOiJub25lIn0.e30."}, "request_not_supported"),
+        ({"request_uri": "https://evil.example/request"}, "request_uri_not_supported"),
+        ({"registration": "{}"}, "registration_not_supported"),
+    ],
+)
+def test_an_error_goes_back_with_state_and_iss(house: House, changes: dict[str, str | None], error: str) -> None:
+    sent = answer(house.authorize(house.query(house.client(), **changes)))
+    assert (sent["error"], sent["state"], sent["iss"]) == (error, "st&te=1 ñ", ISSUER)
+    assert sent["error_description"].isascii()
+
+
+@pytest.mark.spec("P-3", "D-07")
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri", "state", "scope", "nonce", "prompt"])
+def test_a_parameter_given_twice_gets_a_page(house: House, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        house.authorize(house.query(house.client()) + f"&{name}=x&{name}=y")
+
+
+@pytest.mark.spec("P-6", "D-10")
+def test_a_code_goes_back_with_state_and_iss_equal_to_discovery(house: House) -> None:
+    sent = answer(house.authorize(house.query(house.client())))
+    assert set(sent) == {"code", "state", "iss"}
+    assert sent["iss"] == house.server.metadata()["issuer"]
+    assert len(sent["code"]) >= 43
+
+
+@pytest.mark.spec("P-8", "D-08")
+def test_prompt_none_never_shows_a_page(house: House) -> None:
+    client = house.client(first_party=False)
+    query = house.query(client, prompt="none")
+    assert answer(house.authorize(query, signed_in=False))["error"] == "login_required"
+    assert answer(house.authorize(query))["error"] == "consent_required"
+    sub = house.authentication.sub
+    house.people.known[sub] = replace(house.people.known[sub], credentials_expire_at=house.now)
+    assert answer(house.authorize(query))["error"] == "login_required"
+
+
+@pytest.mark.spec("P-8", "D-09")
+@pytest.mark.parametrize("changes", [{"prompt": "login"}, {"max_age": "0"}, {"max_age": "179"}])
+def test_a_fresh_sign_in_is_asked_for_and_then_enough(house: House, changes: dict[str, str]) -> None:
+    waiting = house.authorize(house.query(house.client(), **changes))
+    assert isinstance(waiting, NeedsSignIn)
+    later = house.now + timedelta(seconds=20)
+
+    def resume() -> object:
+        return house.server.authorizations.resume(
+            waiting.interaction, authentication=house.authentication, browser=house.browser, now=later
+        )
+
+    assert isinstance(resume(), NeedsSignIn)
+    house.authentication = replace(house.authentication, auth_time=house.now + timedelta(seconds=15))
+    assert "code" in answer(resume())
+
+
+@pytest.mark.spec("P-8")
+def test_max_age_is_content_with_a_younger_sign_in(house: House) -> None:
+    assert "code" in answer(house.authorize(house.query(house.client(), max_age="181")))
+
+
+@pytest.mark.spec("P-8")
+def test_the_hint_of_another_person_asks_for_a_sign_in(house: House) -> None:
+    client = house.client()
+    hint = house.tokens(client)["id_token"]
+    assert "code" in answer(house.authorize(house.query(client, id_token_hint=hint)))
+    other = replace(house.people.known[house.authentication.sub], sub="another")
+    house.people.known["another"] = other
+    house.authentication = replace(house.authentication, sub="another")
+    assert isinstance(house.authorize(house.query(client, id_token_hint=hint)), NeedsSignIn)
+    silent = house.authorize(house.query(client, id_token_hint=hint, prompt="none"))
+    assert answer(silent)["error"] == "login_required"
+
+
+@pytest.mark.spec("T-1", "D-34")
+def test_an_access_token_is_no_hint(house: House) -> None:
+    client = house.client()
+    hint = house.tokens(client)["access_token"]
+    assert isinstance(house.authorize(house.query(client, id_token_hint=hint)), NeedsSignIn)
+
+
+@pytest.mark.spec("W-6", "D-12")
+def test_a_pending_request_belongs_to_its_browser(house: House) -> None:
+    waiting = house.authorize(house.query(house.client()), signed_in=False)
+    for browser in ("browser-2", None):
+        with pytest.raises(InteractionGone):
+            house.server.authorizations.resume(
+                waiting.interaction, authentication=house.authentication, browser=browser, now=house.now
+            )
+    resumed = house.server.authorizations.resume(
+        waiting.interaction, authentication=house.authentication, browser=house.browser, now=house.now
+    )
+    assert "code" in answer(resumed)
+
+
+def test_a_pending_request_gives_one_code(house: House) -> None:
+    waiting = house.authorize(house.query(house.client()), signed_in=False)
+
+    def resume() -> object:
+        return house.server.authorizations.resume(
+            waiting.interaction, authentication=house.authentication, browser=house.browser, now=house.now
+        )
+
+    assert "code" in answer(resume())
+    with pytest.raises(InteractionGone):
+        resume()
+
+
+@pytest.mark.spec("P-9")
+def test_consent_is_remembered_and_asked_again_when_scopes_grow(house: House) -> None:
+    client = house.client(first_party=False)
+
+    def allow(scope: str) -> None:
+        waiting = house.authorize(house.query(client, scope=scope))
+        assert isinstance(waiting, NeedsConsent)
+        decided = house.server.authorizations.decide(
+            waiting.interaction,
+            allow=True,
+            authentication=house.authentication,
+            browser=house.browser,
+            now=house.now,
+        )
+        assert "code" in answer(decided)
+
+    allow("openid profile")
+    assert "code" in answer(house.authorize(house.query(client, scope="openid")))
+    allow("openid email")
+    assert "code" in answer(house.authorize(house.query(client, scope="openid profile email")))
+    assert isinstance(house.authorize(house.query(client, scope="openid", prompt="consent")), NeedsConsent)
+
+
+@pytest.mark.spec("P-9")
+def test_a_public_client_is_asked_about_each_time(house: House) -> None:
+    client = house.client(first_party=False, token_endpoint_auth_method="none")
+    for _ in range(2):
+        waiting = house.authorize(house.query(client))
+        assert isinstance(waiting, NeedsConsent)
+        house.server.authorizations.decide(
+            waiting.interaction,
+            allow=True,
+            authentication=house.authentication,
+            browser=house.browser,
+            now=house.now,
+        )
+
+
+def test_who_does_not_allow_sends_access_denied(house: House) -> None:
+    waiting = house.authorize(house.query(house.client(first_party=False)))
+    decided = house.server.authorizations.decide(
+        waiting.interaction, allow=False, authentication=house.authentication, browser=house.browser, now=house.now
+    )
+    sent = answer(decided)
+    assert (sent["error"], sent["iss"], sent["state"]) == ("access_denied", ISSUER, "st&te=1 ñ")
+
+
+@pytest.mark.spec("L-5")
+def test_a_person_who_was_disabled_has_to_sign_in(house: House) -> None:
+    query = house.query(house.client())
+    del house.people.known[house.authentication.sub]
+    assert isinstance(house.authorize(query), NeedsSignIn)
+
+
+@pytest.mark.spec("T-5", "D-13")
+def test_a_scope_that_the_client_may_not_have_is_dropped_and_said(house: House) -> None:
+    client = house.client(scopes=("openid",))
+    response = house.redeem(client, house.code(client, scope="openid email"))
+    assert response.body is not None
+    assert response.body["scope"] == "openid"
+    claims = house.keys.verify(response.body["access_token"], typ="at+jwt", now=house.now)
+    assert claims["scope"] == "openid"
+
+
+PARAMETERS = (
+    *("response_type", "response_mode", "scope", "state", "nonce", "prompt", "max_age", "display", "ui_locales"),
+    *("id_token_hint", "login_hint", "acr_values", "claims", "request", "request_uri", "registration", "resource"),
+    *("code_challenge", "code_challenge_method"),
+)
+
+
+@pytest.mark.spec("P-16")
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(PARAMETERS),
+        st.none() | st.text(max_size=40) | st.sampled_from(["code", "none", "login consent", "S256", "openid", "0"]),
+    ),
+    signed_in=st.booleans(),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+def test_any_mix_of_parameters_gives_a_code_a_wait_or_a_registered_error(
+    house: House, changes: dict[str, str | None], signed_in: bool
+) -> None:
+    if not house.secrets:
+        house.client()
+    client = house.server.clients.list()[0]
+    safe = {
+        name: None if value is None else value.encode("utf-8", "replace").decode() for name, value in changes.items()
+    }
+    try:
+        decision = house.authorize(house.query(client, **safe), signed_in=signed_in)
+    except OAuth2Error as error:
+        assert error.redirect_uri is None
+        return
+    if isinstance(decision, ProtocolResponse):
+        assert decision.location is not None
+        assert decision.location.startswith(REDIRECT_URI + "?")
+        sent = answer(decision)
+        assert ("code" in sent) != ("error" in sent)
+        assert sent["iss"] == ISSUER
+
+
+def test_what_stood_in_a_redirect_uri_stays_to_the_letter() -> None:
+    assert (
+        with_parameters("https://a.example/cb?x=%7E~", {"code": "1", "state": None})
+        == "https://a.example/cb?x=%7E~&code=1"
+    )
+    assert with_parameters("mx.app:/cb", {"a": "b c"}) == "mx.app:/cb?a=b+c"

@@ -1,0 +1,206 @@
+"""The real provider on loopback for a test: own folder, settings by environment, the rest by its command line."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+IDP = (sys.executable, "-c", "import sys; sys.argv[0] = 'idp'; from idp.cli.main import main; main()")
+"""The `idp` command of this very checkout, installed or not."""
+
+START_WAIT = 30.0
+STOP_WAIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A registered relying party, with the secret that was printed once."""
+
+    client_id: str
+    client_secret: str
+    redirect_uri: str
+
+
+@dataclass
+class Provider:
+    """A provider that may be configured, and that serves between `start` and `stop`."""
+
+    folder: Path
+    port: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def issuer(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "idp.db"
+
+    @property
+    def log(self) -> str:
+        """What the server wrote so far."""
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def environment(self) -> dict[str, str]:
+        """Ours and nothing of the developer's: no other `IDP_` setting reaches the server."""
+        return clean_environment(
+            {
+                "IDP_ISSUER": self.issuer,
+                "IDP_DATABASE_URL": f"sqlite:///{self.database}",
+                "IDP_KEYS_DIR": str(self.folder / "keys"),
+                **self.settings,
+            }
+        )
+
+    def idp(self, *arguments: str, stdin: str = "") -> str:
+        """Run one `idp` command to its end and give what it printed; fails with its own words."""
+        done = subprocess.run(
+            [*IDP, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.environment(),
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise AssertionError(f"idp {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}{done.stdout}")
+        return done.stdout
+
+    def add_account(self, username: str, *options: str) -> str:
+        """An active account; gives its password."""
+        password = make_password()
+        self.idp(
+            *("account", "add", username, "--email", "persona@cliente.example", "--name", "Cuenta de prueba"),
+            *("--password-stdin", "--active"),
+            *options,
+            stdin=password + "\n",
+        )
+        return password
+
+    def add_client(self, name: str, redirect_uri: str, *options: str) -> Client:
+        """A client with these options of `idp client add`."""
+        made = json.loads(self.idp("client", "add", name, "--redirect-uri", redirect_uri, *options, "--json"))
+        return Client(made["client_id"], made.get("client_secret") or "", redirect_uri)
+
+    def start(self, workers: int) -> None:
+        """Serve, and return once the server answers."""
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = start_server(
+                [*IDP, "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", str(workers)],
+                folder=self.folder,
+                environment=self.environment(),
+                log=log,
+            )
+        wait_until_it_answers(f"http://127.0.0.1:{self.port}/health/live", self.process, self.folder / "server.log")
+
+    def stop(self) -> None:
+        """End the server as an operator would, and what is left of it by force."""
+        if self.process is not None:
+            stop_server(self.process)
+            self.process = None
+
+    def count_audit(self, event: str) -> int:
+        """Rows of this event; audit rows are what tells from outside how often something happened."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            statement = "SELECT count(*) FROM audit_event WHERE event = ?"
+            return int(connection.execute(statement, (event,)).fetchone()[0])
+
+
+@contextmanager
+def provider_in(folder: Path, **settings: str) -> Iterator[Provider]:
+    """A provider with keys and tables in `folder`, not yet serving; `settings` are `IDP_` names. Stopped at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    provider = Provider(folder, free_port(), {"IDP_SECRET_KEY": secrets.token_urlsafe(48), **settings})
+    provider.idp("init")
+    try:
+        yield provider
+    finally:
+        provider.stop()
+
+
+def make_password() -> str:
+    """A random password that keeps every rule."""
+    return f"Zq7-{secrets.token_urlsafe(12)}"
+
+
+def clean_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a server under test: what a program needs to run, and `own`."""
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
+    places = (ROOT / "kit", ROOT / "examples", ROOT)
+    return {**kept, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONUNBUFFERED": "1", **own}
+
+
+def free_port() -> int:
+    """A port on which nobody listens, below those that outgoing connections take.
+
+    The production server binds with `SO_REUSEPORT`, so that a port taken twice would not fail but mix two servers:
+    each process of a parallel run looks in a range of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = 20000 + worker % 40 * 300
+    candidates = list(range(start, start + 300))
+    secrets.SystemRandom().shuffle(candidates)
+    for port in candidates:
+        with socket.socket() as probe:
+            # Another server of ours may have closed connections here a moment ago; that is no listener.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise RuntimeError(f"no free port from {start} to {start + 299}")
+
+
+def start_server(
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Any
+) -> subprocess.Popen[bytes]:
+    """Start a server in a session of its own, so that all its workers can be found and ended by its pid."""
+    return subprocess.Popen(
+        list(command),
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def stop_server(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM and time to finish; afterwards nothing of its session is left."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_WAIT)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(5)
+
+
+def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once `url` answers 200; fail with the log if the server ends, or does not answer in `START_WAIT`."""
+    assert urlsplit(url).hostname in {"127.0.0.1", "localhost"}
+    deadline = time.monotonic() + START_WAIT
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError), urllib.request.urlopen(url, timeout=2):
+            return
+        time.sleep(0.1)
+    state = "does not answer" if process.poll() is None else f"ended with {process.returncode}"
+    stop_server(process)
+    raise AssertionError(f"the server {state}:\n{log.read_text(errors='replace')[-4000:]}")

@@ -1,7 +1,6 @@
 """The routes of the example mailbox: sign in, see and download what the token's window allows, sign out."""
 
 import logging
-import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -98,13 +97,22 @@ def _add_pages(app: Flask, mailbox: Mailbox) -> None:
         store.refresh(now)
         query = " ".join(request.args.get("q", "").replace("\0", " ").split())[:QUERY_LENGTH_MAX]
         stamps = store.stamps(claim, now)
-        listing = store.search(claim, now, query=query, offset=(get_page() - 1) * PAGE_SIZE, limit=PAGE_SIZE)
+        order = "closing" if request.args.get("order") == "closing" else "newest"
+        listing = store.search(
+            claim,
+            now,
+            query=query,
+            closing_first=order == "closing",
+            offset=(get_page() - 1) * PAGE_SIZE,
+            limit=PAGE_SIZE,
+        )
         left = [remaining(claim, stamped, now) for stamped in stamps]
         return render_template(
             "invoices.html",
             claim=claim,
             person=session.get("name", ""),
             query=query,
+            order=order,
             listing=listing,
             rows=[(invoice, remaining(claim, invoice.cfdi.stamped, now)) for invoice in listing.invoices],
             page=get_page(),
@@ -182,14 +190,13 @@ def _add_sign_in(app: Flask, mailbox: Mailbox) -> None:
     @app.post("/logout")
     def logout() -> ResponseReturnValue:
         browser = get_browser()
-        tokens, state = browser.tokens, secrets.token_urlsafe(16)
+        tokens = browser.tokens
         if tokens is None:
             return redirect(url_for("signed_out"), 303)
         browser.start(None)
-        browser["sign_out_state"] = state
         provider.revoke(tokens)
         try:
-            url = provider.sign_out_url(tokens, return_to=f"{config.url}/signed-out", state=state)
+            url = provider.sign_out_url(tokens, return_to=f"{config.url}/signed-out")
         except ProviderUnavailable:
             return redirect(url_for("signed_out", half=1), 303)
         return redirect(url, 303)

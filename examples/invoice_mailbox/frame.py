@@ -62,7 +62,7 @@ def add_frame(app: Flask, mailbox: Mailbox) -> None:
     @app.context_processor
     def give() -> dict[str, Any]:
         def language_url(language: str) -> str:
-            arguments = [(key, value) for key, value in request.args.items(multi=True) if key in {"q", "page"}]
+            arguments = [(key, value) for key, value in request.args.items(multi=True) if key in {"q", "order", "page"}]
             return "?" + urlencode([*arguments, ("lang", language)])
 
         return {

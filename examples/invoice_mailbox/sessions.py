@@ -75,7 +75,7 @@ class Sessions(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002 - Flask calls it so
         """The session of the cookie, or a new one, which costs nothing until something is put in it."""
         handle = request.cookies.get(COOKIE, "")
-        if handle and len(handle) < 100:
+        if 0 < len(handle) < 100 and not request.path.startswith("/static/"):
             session = BrowserSession(handle, {})
             now = self._clock().timestamp()
             with self._engine.connect() as connection:
@@ -100,6 +100,9 @@ class Sessions(SessionInterface):
         now = self._clock().timestamp()
         if session.retired:
             self._write(delete(session_table).where(session_table.c.id.in_(session.retired)))
+            if not session and session.tokens is None:
+                response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=self._secure, path="/")
+                return
         if not session.modified:
             return
         if session.new:

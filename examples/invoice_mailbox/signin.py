@@ -1,5 +1,6 @@
 """The relying party: sign-in, refresh and sign-out at one OpenID provider, through Authlib's client."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -145,14 +146,15 @@ class Provider:
         except (ProviderUnavailable, requests.RequestException, AuthlibBaseError, ValueError):
             return
 
-    def sign_out_url(self, tokens: Mapping[str, str], *, return_to: str, state: str) -> str:
+    def sign_out_url(self, tokens: Mapping[str, str], *, return_to: str) -> str:
         """Where to send the browser so that the provider's session ends too (OpenID RP-Initiated Logout 1.0)."""
         self._metadata()
         try:
             result = self._oauth.llavero.create_logout_url(
                 post_logout_redirect_uri=return_to,
                 id_token_hint=tokens.get("id_token"),
-                state=state,
+                # Nothing hangs on its return: the page it comes back to is the same for everybody.
+                state=secrets.token_urlsafe(16),
                 client_id=self._client_id,
             )
         except RuntimeError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from idp_kit import Decision, MailboxClaim, decide, stamp_to_store, visible_clause
@@ -97,15 +98,25 @@ class Store:
         finally:
             self._scanning.release()
 
-    def search(self, claim: MailboxClaim, now: datetime, *, query: str = "", offset: int = 0, limit: int) -> Listing:
-        """What the claim lets its bearer see at `now`, newest stamp first, narrowed to what `query` finds."""
+    def search(
+        self,
+        claim: MailboxClaim,
+        now: datetime,
+        *,
+        query: str = "",
+        closing_first: bool = False,
+        offset: int = 0,
+        limit: int,
+    ) -> Listing:
+        """What the claim lets its bearer see at `now`, newest stamp first or oldest, narrowed to what `query` finds."""
+        stamped = cfdi_table.c.stamped
         clause = and_(_visible(claim, now), *_matches(query))
         with self._engine.connect() as connection:
             count = connection.execute(select(func.count()).where(clause)).scalar_one()
             rows = connection.execute(
                 select(cfdi_table)
                 .where(clause)
-                .order_by(cfdi_table.c.stamped.desc(), cfdi_table.c.path)
+                .order_by(stamped if closing_first else stamped.desc(), cfdi_table.c.path)
                 .offset(offset)
                 .limit(limit)
             ).mappings()
@@ -195,15 +206,16 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     for parent, _folders, names in os.walk(folder):
         for name in sorted(names):
             full = Path(parent, name)
-            if full.suffix.lower() != ".xml" or full.is_symlink():
+            if full.suffix.lower() != ".xml":
                 continue
             try:
-                status, path = full.stat(), full.relative_to(folder).as_posix()
+                status, path = full.lstat(), full.relative_to(folder).as_posix()
                 path.encode()
             except (OSError, UnicodeEncodeError):
                 log.warning("a file that cannot be looked at was skipped")
                 continue
-            yield path, status
+            if S_ISREG(status.st_mode):
+                yield path, status
 
 
 def _index(folder: Path, path: str, status: os.stat_result, received: datetime) -> dict[str, Any]:

@@ -41,15 +41,15 @@ class Trade:
     high: int
 
 
-RECEIVERS: tuple[tuple[Party, float], ...] = (
-    (Party("EKU9003173C9", "ESCUELA DE PRUEBA EKU", "42501"), 0.38),
-    (Party("KICR630120NX3", "PERSONA FISICA DE PRUEBA", "36257"), 0.33),
-    (Party("XIA190128J61", "INDUSTRIAS DE PRUEBA XIA", "76343"), 0.33),
-    (Party("URE180429TM6", "UNIVERSIDAD DE PRUEBA URE", "86991"), 0.08),
-    (Party("MISC491214B86", "PERSONA FISICA DE PRUEBA", "01030"), 0.05),
-    (Party("XAXX010101000", "PUBLICO EN GENERAL", "06600"), 0.08),
+RECEIVERS: tuple[tuple[Party, int], ...] = (
+    (Party("EKU9003173C9", "ESCUELA DE PRUEBA EKU", "42501"), 3),
+    (Party("KICR630120NX3", "PERSONA FISICA DE PRUEBA", "36257"), 3),
+    (Party("XIA190128J61", "INDUSTRIAS DE PRUEBA XIA", "76343"), 3),
+    (Party("URE180429TM6", "UNIVERSIDAD DE PRUEBA URE", "86991"), 12),
+    (Party("MISC491214B86", "PERSONA FISICA DE PRUEBA", "01030"), 20),
+    (Party("XAXX010101000", "PUBLICO EN GENERAL", "06600"), 12),
 )
-"""Who receives, and how likely on a day. The first three are the demo's users."""
+"""Who receives, and one invoice in how many days. The first three are the demo's users."""
 
 TRADES: tuple[Trade, ...] = (
     Trade(
@@ -80,20 +80,24 @@ def write_invoices(folder: Path, *, today: date, seed: str = SEED) -> int:
     written = 0
     for age in range(DAYS, 0, -1):
         day = today - timedelta(days=age)
-        for receiver, chance in RECEIVERS:
-            # Reproducible, not secret.
-            dice = random.Random(f"{seed} {receiver.rfc} {day}")  # noqa: S311
-            if dice.random() >= chance:
+        for receiver, every in RECEIVERS:
+            stretch, place = divmod(day.toordinal(), every)
+            if _dice(seed, receiver.rfc, stretch).randrange(every) != place:
                 continue
             suffix = hashlib.sha256(f"{seed} {receiver.rfc} {day}".encode()).hexdigest()[:6]
             path = folder / f"{day}-{suffix}.xml"
             if path.exists():
                 continue
             partial = path.with_suffix(".partial")
-            partial.write_text(_document(dice, receiver, day), encoding="utf-8")
+            partial.write_text(_document(_dice(seed, receiver.rfc, day), receiver, day), encoding="utf-8")
             os.replace(partial, path)
             written += 1
     return written
+
+
+def _dice(*seeds: object) -> random.Random:
+    # Reproducible, not secret.
+    return random.Random(" ".join(map(str, seeds)))  # noqa: S311
 
 
 def _document(dice: random.Random, receiver: Party, day: date) -> str:

@@ -38,7 +38,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "list.title": ("Sus facturas", "Your invoices"),
     "list.of": ("Recibidas por {rfc}", "Received by {rfc}"),
-    "list.hello": ("Hola, {name}", "Hello, {name}"),
+    "list.stamped": ("Timbrada el {date}", "Stamped {date}"),
+    "order": ("Orden", "Order"),
+    "order.newest": ("Más recientes", "Newest"),
+    "order.closing": ("Por vencer", "Leaving first"),
     "chart.title": ("Próximas a salir del buzón", "Leaving the mailbox soon"),
     "chart.alt": (
         "Facturas que salen del buzón en cada una de las próximas {weeks} semanas; esta semana, {first}. "

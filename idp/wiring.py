@@ -27,7 +27,7 @@ from idp.protocol.messages import ProtocolRequest, ProtocolResponse
 from idp.protocol.server import ProtocolServer
 from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
-from idp.settings import Settings
+from idp.settings import Settings, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,12 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         sessions=sessions,
         sign_in=SignIn(store, credentials, sessions, on_sign_out=end_grants_of_session),
         lifecycle=Lifecycle(
-            store, hasher, lockout, sessions, brand_words=(settings.brand, settings.company), on_disable=revoke_grants
+            store,
+            hasher,
+            lockout,
+            sessions,
+            brand_words=(settings.brand, settings.company, "Llavero"),
+            on_disable=revoke_grants,
         ),
         directory=directory,
         protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
@@ -160,6 +165,7 @@ __all__ = [
     "ProtocolRequest",
     "ProtocolResponse",
     "Services",
+    "SettingsError",
     "authentication_of",
     "build_services",
 ]

@@ -17,8 +17,7 @@ from idp.cli.run import init, serve, worker
 from idp.cli.terminal import fail
 from idp.db import StoreUnavailable
 from idp.protocol.errors import ClientProblem
-from idp.settings import SettingsError
-from idp.wiring import KeyProblem
+from idp.wiring import KeyProblem, SettingsError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -9,6 +9,7 @@ from idp import audit
 from idp.policy import HSTS_LIFETIME
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 _PERMISSIONS = ", ".join(
     [
         *(
@@ -46,6 +47,14 @@ def allow_form_action(redirect_uri: str) -> None:
 def install(app: Flask, *, secure: bool) -> None:
     """Bind to `app`; call it before any extension that may refuse a request."""
 
+    fixed = {
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Permissions-Policy": _PERMISSIONS,
+    }
+    if secure:
+        fixed["Strict-Transport-Security"] = f"max-age={int(HSTS_LIFETIME.total_seconds())}; includeSubDomains"
+
     @app.before_request
     def note_origin() -> None:
         # Ours, never the caller's: it is what a person reads out to support and what we look up in the log.
@@ -58,17 +67,10 @@ def install(app: Flask, *, secure: bool) -> None:
     @app.after_request
     def add_headers(response: Response) -> Response:
         headers = response.headers
-        form_action = " ".join(filter(None, ["'self'", g.get("form_action_scheme")]))
-        headers["Content-Security-Policy"] = (
-            f"default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action {form_action}"
-        )
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers.setdefault("Referrer-Policy", "same-origin")
-        headers["Cross-Origin-Opener-Policy"] = "same-origin"
-        headers["Permissions-Policy"] = _PERMISSIONS
+        headers.update(fixed)
+        scheme = g.get("form_action_scheme")
+        headers["Content-Security-Policy"] = _POLICY if scheme is None else f"{_POLICY} {scheme}"
         headers["X-Request-Id"] = audit.origin.get().request_id or ""
-        if secure:
-            seconds = int(HSTS_LIFETIME.total_seconds())
-            headers["Strict-Transport-Security"] = f"max-age={seconds}; includeSubDomains"
+        headers.setdefault("Referrer-Policy", "same-origin")
         headers.setdefault("Cache-Control", "no-store")
         return response

@@ -68,13 +68,13 @@ def describe_scopes(
     scopes: Iterable[str],
     subject_claims: Mapping[str, Any],
     *,
-    now: datetime,
     retention_days: int | None = None,
+    now: datetime | None = None,
 ) -> list[ScopeLine]:
     """The lines for these scopes in the order of the table, unknown ones last.
 
     `subject_claims` are the person's own, so that they see what is given and not only what kind of thing.
-    With `retention_days`, mailbox scopes name their window as it is at `now`.
+    With `retention_days` and `now`, mailbox scopes name their window.
     """
     asked = list(dict.fromkeys(scopes))
     lines = [
@@ -89,9 +89,9 @@ def describe_scopes(
     return lines
 
 
-def _line(name: str, scope: _Scope, claims: Mapping[str, Any], days: int | None, now: datetime) -> ScopeLine:
+def _line(name: str, scope: _Scope, claims: Mapping[str, Any], days: int | None, now: datetime | None) -> ScopeLine:
     title = str(scope.title)
-    if scope.windowed is not None and days is not None:
+    if scope.windowed is not None and days is not None and now is not None:
         since = first_visible_day(now, days, RETENTION_TIME_ZONE)
         title = str(scope.windowed) % {"since": format_date(since, "long"), "days": days}
     values = [text for claim in scope.claims if (text := _text(claims.get(claim)))]

@@ -1,6 +1,7 @@
 """The routes of the example mailbox: sign in, see and download what the token's window allows, sign out."""
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from flask_wtf.csrf import CSRFProtect
 from idp_kit import AccessToken, AccessTokenVerifier, Decision, InvalidRetention, InvalidToken, JwksCache, visible_from
 from requests.adapters import BaseAdapter
 from sqlalchemy import text
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import NotFound
 
 from invoice_mailbox.access import Mailbox, get_browser
 from invoice_mailbox.api import PAGE_SIZE, add_api, get_page, xml_response
@@ -25,6 +26,7 @@ from invoice_mailbox.window import remaining, weeks
 log = logging.getLogger(__name__)
 
 SIGN_INS_PENDING_MAX = 5
+INVOICE_PATH = re.compile(r"/invoices/([0-9a-f]{32})(/download)?\Z", re.ASCII)
 CENTRAL_MEXICO = ZoneInfo("America/Mexico_City")
 
 
@@ -160,11 +162,8 @@ def _add_sign_in(app: Flask, mailbox: Mailbox) -> None:
     def login() -> ResponseReturnValue:
         browser = get_browser()
         # Only an invoice of ours is a place to go on to; no address of anybody else's making.
-        try:
-            endpoint, values = app.url_map.bind("").match(request.args.get("next", "/").split("?")[0])
-        except (HTTPException, ValueError):
-            endpoint, values = "index", {}
-        browser["next"] = values["key"][:64] if endpoint == "invoice" else ""
+        wanted = INVOICE_PATH.match(request.args.get("next", ""))
+        browser["next"] = wanted[1] if wanted else ""
         pending = [name for name in browser if name.startswith("_state_")]
         for name in pending[: 1 - SIGN_INS_PENDING_MAX]:
             browser.pop(name)

@@ -73,7 +73,7 @@ def consent() -> AnyResponse | str:
         "interaction": interaction,
         "redirect_host": urlsplit(interaction.redirect_uri).netloc or interaction.redirect_uri.partition(":")[0],
         "person": services().sign_in.find_person(browser.account_id),
-        "scopes": describe_scopes(asked, interaction.claims),
+        "scopes": describe_scopes(asked, interaction.claims, retention_days=interaction.retention_days, now=now()),
         "new_only": 0 < len(interaction.new_scopes) < len(interaction.scopes),
         "retention_days": interaction.retention_days,
         "form": ConsentForm(interaction=handle),

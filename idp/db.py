@@ -1,8 +1,9 @@
 """The database: declarative base, the UTC column type, and `Store`, which reads and writes."""
 
+import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,17 +77,16 @@ class Store:
         self.insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         """The database's own INSERT, which knows ON CONFLICT."""
         self._inside = threading.local()
-        # SQLite has one writer. Threads of one process queue here, fairly; only processes meet in its busy handler,
-        # which sleeps and polls.
-        self._turn = threading.Lock() if self._sqlite else None
-        if self._sqlite:
+        self._transaction: Callable[[], AbstractContextManager[Connection]]
+        if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             self._reader: Engine = engine
-            self._writer: Engine = engine.execution_options(begin_immediate=True)
+            self._transaction = _SharedCommits(engine).transaction
         else:
+            # PostgreSQL lets commits of the same moment share one flush by itself.
             self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-            self._writer = engine
+            self._transaction = engine.begin
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -102,21 +102,126 @@ class Store:
             raise RuntimeError("Store.write() inside Store.write(): pass the connection on instead")
         self._inside.writing = True
         try:
-            if self._turn is not None:
-                self._turn.acquire()
-            try:
-                with self._writer.begin() as connection:
-                    yield connection
-            finally:
-                if self._turn is not None:
-                    self._turn.release()
+            with self._transaction() as connection:
+                yield connection
         except _UNANSWERED as error:
             raise _unavailable(error) from error
         finally:
             self._inside.writing = False
 
 
-_UNANSWERED = (OperationalError, InterfaceError, PoolTimeout)
+class _Batch:
+    """Transactions that end in one commit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.members = 0
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+
+    def run(self, statement: str) -> None:
+        # By the driver: three words a transaction are not worth SQLAlchemy's bookkeeping.
+        driver: Any = self.connection.connection.dbapi_connection
+        driver.execute(statement)
+
+
+class _SharedCommits:
+    """SQLite's one writer, shared: threads that wait for their turn end up in one commit, and so in one fsync.
+
+    A commit costs more than all that stands in it. Who gets the turn works in the transaction that is open, inside a
+    savepoint of its own, so that its failure undoes its own work only; the last for whom nobody waits commits for
+    all. Nobody returns before that commit is on the disk (security.md S-1), and if it fails it fails for all. Threads
+    of one process queue here, fairly; only processes meet in SQLite's busy handler, which sleeps and polls.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(begin_immediate=True)
+        self._turn = threading.Lock()
+        self._count = threading.Lock()
+        self._waiting = 0
+        self._batch: _Batch | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        batch = self._enter()
+        try:
+            yield batch.connection
+            if batch.members > 1:
+                batch.run("RELEASE member")
+        except BaseException:
+            self._undo(batch)
+            self._leave(batch)
+            raise
+        self._leave(batch)
+        batch.ended.wait()
+        if batch.error is not None:
+            raise StoreUnavailable(type(batch.error).__name__) from batch.error
+
+    def _enter(self) -> _Batch:
+        with self._count:
+            self._waiting += 1
+        self._turn.acquire()
+        with self._count:
+            self._waiting -= 1
+        try:
+            batch = self._batch or self._open()
+            batch.members += 1
+            if batch.members > 1:
+                batch.run("SAVEPOINT member")
+        except BaseException as error:
+            if self._batch is not None:
+                self._close(self._batch, error)
+            self._turn.release()
+            raise
+        return batch
+
+    def _open(self) -> _Batch:
+        connection = self._engine.connect()
+        try:
+            connection.begin()
+        except BaseException:
+            connection.close()
+            raise
+        self._batch = _Batch(connection)
+        return self._batch
+
+    def _undo(self, batch: _Batch) -> None:
+        """Take back what the member who failed has done; the first takes back the whole transaction, its own."""
+        if batch.members == 1:
+            self._close(batch, None, keep=False)
+            return
+        try:
+            batch.run("ROLLBACK TO member")
+            batch.run("RELEASE member")
+        except sqlite3.Error as error:
+            # SQLite itself has rolled back everything, as it does when the disk is full: the neighbours' work too.
+            self._close(batch, error)
+
+    def _leave(self, batch: _Batch) -> None:
+        with self._count:
+            is_last = self._waiting == 0
+        if is_last and self._batch is batch:
+            self._close(batch, None)
+        self._turn.release()
+
+    def _close(self, batch: _Batch, error: BaseException | None, *, keep: bool = True) -> None:
+        """End the transaction and tell everyone in it how it went."""
+        self._batch = None
+        try:
+            transaction = batch.connection.get_transaction()
+            if error is None and keep and transaction is not None:
+                transaction.commit()
+        except BaseException as failure:  # told to every member, so nothing of it is lost
+            error = failure
+        finally:
+            batch.error = error
+            # Closing rolls back what was not committed.
+            with suppress(Exception):
+                batch.connection.close()
+            batch.ended.set()
+
+
+_UNANSWERED = (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError)
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:

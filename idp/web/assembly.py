@@ -10,6 +10,7 @@ from idp.web import assets, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
+from idp.web.machine import TokenEndpoint
 from idp.web.proxies import TrustedProxies
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def install(app: Flask, services: "Services") -> None:
     app.url_map.strict_slashes = True
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.session_interface = BrowserSessions(secure=settings.is_secure)
+    app.wsgi_app = TokenEndpoint(  # type: ignore[method-assign]
+        app, app.wsgi_app, services, secure=settings.is_secure
+    )
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
 

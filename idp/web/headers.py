@@ -44,9 +44,8 @@ def allow_form_action(redirect_uri: str) -> None:
         g.form_action_scheme = scheme[1].lower() + ":"
 
 
-def install(app: Flask, *, secure: bool) -> None:
-    """Bind to `app`; call it before any extension that may refuse a request."""
-
+def standing_headers(*, secure: bool) -> dict[str, str]:
+    """What every response carries, whatever it is."""
     fixed = {
         "X-Content-Type-Options": "nosniff",
         "Cross-Origin-Opener-Policy": "same-origin",
@@ -54,11 +53,32 @@ def install(app: Flask, *, secure: bool) -> None:
     }
     if secure:
         fixed["Strict-Transport-Security"] = f"max-age={int(HSTS_LIFETIME.total_seconds())}; includeSubDomains"
+    return fixed
+
+
+def machine_headers(*, secure: bool) -> dict[str, str]:
+    """What stands on an answer to a machine: the same, with the policies of a page without form target."""
+    return {
+        **standing_headers(secure=secure),
+        "Content-Security-Policy": _POLICY,
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+
+
+def new_origin(address: str | None) -> audit.Origin:
+    """Where a request comes from, under an id of ours, never the caller's."""
+    # It is what a person reads out to support and what we look up in the log.
+    return audit.Origin(request_id=secrets.token_hex(8), address=address)
+
+
+def install(app: Flask, *, secure: bool) -> None:
+    """Bind to `app`; call it before any extension that may refuse a request."""
+    fixed = standing_headers(secure=secure)
 
     @app.before_request
     def note_origin() -> None:
-        # Ours, never the caller's: it is what a person reads out to support and what we look up in the log.
-        audit.origin.set(audit.Origin(request_id=secrets.token_hex(8), address=request.remote_addr))
+        audit.origin.set(new_origin(request.remote_addr))
 
     @app.teardown_request
     def forget_origin(_error: BaseException | None) -> None:

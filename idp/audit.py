@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Connection, Integer, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from idp.db import Base, UtcDateTime
+from idp.db import Base, UtcDateTime, prepare
 
 
 class Event(enum.StrEnum):
@@ -69,7 +69,8 @@ class Origin:
 _NOWHERE = Origin()
 origin: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
 
-_INSERT = insert(AuditEvent)
+_COLUMNS = ("at", "event", "account_id", "client_id", "request_id", "address", "detail")
+_append = prepare(insert(AuditEvent), _COLUMNS)
 
 
 def record(
@@ -83,8 +84,8 @@ def record(
 ) -> None:
     """Append one event inside the transaction it describes. `detail` holds no secret and no raw unknown username."""
     where = origin.get()
-    tx.execute(
-        _INSERT,
+    _append(
+        tx,
         {
             "at": now,
             "event": event.value,

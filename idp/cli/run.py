@@ -51,7 +51,7 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
-        blocking_threads=8,
+        blocking_threads=16,
         backlog=2048,
         log_level=LogLevels.warning,
         respawn_failed_workers=True,

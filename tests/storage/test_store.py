@@ -2,11 +2,13 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
+from idp import audit
 from idp.db import Store, StoreUnavailable, engine_options
 
 
@@ -84,3 +86,16 @@ def test_a_database_that_is_not_there_is_said(tmp_path: Path) -> None:
         pass
     with pytest.raises(StoreUnavailable), store.write():
         pass
+
+
+def test_a_prepared_insert_writes_what_the_statement_would(store: Store, now: datetime) -> None:
+    detail = {"scope": "openid", "ñ": [1, None]}
+    with store.write() as tx:
+        audit.record(tx, audit.Event.TOKEN_ISSUE, now=now, client_id="c", detail=detail)
+        audit.record(tx, audit.Event.SIGNOUT, now=now)
+    with store.read() as connection:
+        rows = connection.execute(select(audit.AuditEvent).order_by(audit.AuditEvent.id)).all()
+    assert [(row.event, row.at, row.client_id, row.detail) for row in rows] == [
+        ("client:token:issue", now, "c", detail),
+        ("account:session:end", now, None, None),
+    ]

@@ -4,13 +4,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask_wtf.csrf import CSRFError
 from werkzeug import Response as AnyResponse
 
 from idp.protocol.authorize import Decision, NeedsConsent, NeedsSignIn
 from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
 from idp.web.browser import begin_browser, current_browser
 from idp.web.current import now, services
-from idp.web.errors import render_error
+from idp.web.errors import render_error, stale_form_text
 from idp.web.forms import ConsentForm
 from idp.web.headers import allow_form_action
 from idp.web.messages import flask_response
@@ -55,6 +56,17 @@ def authorize() -> AnyResponse:
 @blueprint.get("/consent")
 def consent() -> AnyResponse | str:
     """Ask the person (S15)."""
+    return _consent_page()
+
+
+@blueprint.errorhandler(CSRFError)
+def refuse_stale_form(_error: CSRFError) -> tuple[str, int] | AnyResponse:
+    """The same page once more with a fresh token, the pending request kept (ux.md section 4)."""
+    page = _consent_page("stale")
+    return (page, 400) if isinstance(page, str) else page
+
+
+def _consent_page(notice: str | None = None) -> AnyResponse | str:
     handle = request.args.get("interaction", "")
     browser = current_browser()
     interaction = services().protocol.authorizations.describe(
@@ -65,14 +77,19 @@ def consent() -> AnyResponse | str:
     )
     if interaction is None:
         return render_error("gone", 400)
-    if interaction.needs_sign_in or browser is None or browser.account_id is None:
+    person = None
+    if not interaction.needs_sign_in and browser is not None and browser.account_id is not None:
+        person = services().sign_in.find_person(browser.account_id)
+    if person is None:
         return redirect(url_for("signin.login", interaction=handle), 303)
     allow_form_action(interaction.redirect_uri)
     asked = interaction.new_scopes or interaction.scopes
     page: dict[str, Any] = {
         "interaction": interaction,
         "redirect_host": urlsplit(interaction.redirect_uri).netloc or interaction.redirect_uri.partition(":")[0],
-        "person": services().sign_in.find_person(browser.account_id),
+        "person": person,
+        "notice": notice,
+        "stale_text": stale_form_text(),
         "scopes": describe_scopes(asked, interaction.claims, retention_days=interaction.retention_days, now=now()),
         "new_only": 0 < len(interaction.new_scopes) < len(interaction.scopes),
         "retention_days": interaction.retention_days,

@@ -48,14 +48,17 @@ def ask() -> Response | str:
     waiting = None
     if browser is not None:
         waiting = services().protocol.logouts.describe(handle, browser=browser.browser, now=now())
-    if waiting is None or browser is None or browser.account_id is None:
+    person = None
+    if waiting is not None and browser is not None and browser.account_id is not None:
+        person = services().sign_in.find_person(browser.account_id)
+    if waiting is None or person is None:
         return redirect(url_for("signin.login"), 303)
     if waiting.return_uri is not None:
         allow_form_action(waiting.return_uri)
     return render_template(
         "logout/confirm.html",
         form=SignOutForm(logout=handle),
-        person=services().sign_in.find_person(browser.account_id),
+        person=person,
         client_name=waiting.client_name,
         action=url_for("end_session.confirm"),
     )

@@ -230,7 +230,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=8, help="length of a round (%(default)s)")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=8, help="of an Authlib worker, as of ours (%(default)s)")
+    parser.add_argument("--threads", type=int, default=16, help="of an Authlib worker, as of ours (%(default)s)")
     parser.add_argument("--fewer-threads", type=int, default=2, help="where Authlib's pattern does best (%(default)s)")
     parser.add_argument("--at-least", type=float, default=4.0, help="exit 1 below this ratio (%(default)s)")
     options = parser.parse_args()

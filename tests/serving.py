@@ -101,11 +101,11 @@ class Provider:
         made = json.loads(self.idp("client", "add", name, "--redirect-uri", redirect_uri, *options, "--json"))
         return Client(made["client_id"], made.get("client_secret") or "", redirect_uri)
 
-    def start(self, workers: int) -> None:
+    def start(self, workers: int, *options: str) -> None:
         """Serve, and return once the server answers."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = start_server(
-                [*IDP, "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", str(workers)],
+                [*IDP, "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", str(workers), *options],
                 folder=self.folder,
                 environment=self.environment(),
                 log=log,

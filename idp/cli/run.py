@@ -1,6 +1,7 @@
 """`idp init`, `idp serve`, `idp worker`."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -41,8 +42,11 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
     services = open_services()  # refuses bad settings here, once, instead of in each worker
     services.keys.check_ready(now())
     os.environ["WEB_CONCURRENCY"] = str(workers)
+    # Granian forks its workers: neither SQLite's connections nor our locks may be open here when it does
+    # (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
+    services.store.engine.dispose()
     if with_worker:
-        threading.Thread(target=jobs.run, args=(services, threading.Event()), daemon=True).start()
+        multiprocessing.get_context("spawn").Process(target=_work, daemon=True).start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
     Granian(
         "idp.app:create_app",
@@ -61,6 +65,10 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
 @click.command()
 def worker() -> None:
     """Do the clock work until stopped: sweeps."""
+    _work()
+
+
+def _work() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     services = open_services()
     stop = threading.Event()

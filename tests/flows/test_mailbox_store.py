@@ -14,7 +14,7 @@ from invoice_mailbox.store import Store
 from invoice_mailbox.window import remaining, weeks
 from mailbox_rig import EKU, SHARED, claim, days_before, mexico, write_cfdi
 
-samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the CFDI samples do not lie beside the repository")
+samples = pytest.mark.skipif(not SHARED.is_dir(), reason="optional: the CFDI samples do not lie beside the repository")
 NOW = mexico("2026-11-24T12:00:00")
 TODAY = date(2026, 11, 24)
 EMPTY_STAMP = '<tfd:TimbreFiscalDigital Version="1.1"/>'

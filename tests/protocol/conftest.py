@@ -1,6 +1,6 @@
 """The protocol alone: its doors over SQLite, with people who exist only here."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -139,7 +139,7 @@ def answer(decision: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, keys_folder: Path, now: datetime) -> House:
+def house(tmp_path: Path, keys_folder: Path, now: datetime) -> Iterator[House]:
     url = f"sqlite:///{tmp_path}/idp.db"
     store = Store(create_engine(url, **engine_options(url)))
     Base.metadata.create_all(store.engine)
@@ -157,7 +157,8 @@ def house(tmp_path: Path, keys_folder: Path, now: datetime) -> House:
     )
     people.known[subject.sub] = subject
     authentication = Authentication(subject.sub, "sid-1", now - timedelta(minutes=3), ("pwd",), "1")
-    return House(server, people, keys, now, authentication)
+    yield House(server, people, keys, now, authentication)
+    store.engine.dispose()
 
 
 __all__ = ["CHALLENGE", "ISSUER", "REDIRECT_URI", "VERIFIER", "House", "answer", "replace"]

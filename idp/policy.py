@@ -12,6 +12,87 @@ LOCKOUT_ATTEMPTS = 3
 LOCKOUT_DURATION: timedelta | None = None
 """How long a lock lasts by itself. None: until recovery or an operator ends it (product.md, section 2)."""
 
+ATTEMPT_PENDING_MAX = timedelta(seconds=30)
+"""How long a comparison can take at most. An attempt whose process died without telling counts as failed after it."""
+
+DEVICE_LIFETIME = timedelta(days=180)
+"""How long a browser that has signed in is known as one of the account's own (L-6)."""
+
+ADDRESS_FAILURES_MAX = 100
+ADDRESS_WINDOW = timedelta(hours=1)
+"""Failed attempts, of passwords and of secret answers, from one address, before it has to wait (L-7). An office behind
+one address mistypes less than that; whoever sprays names gets through thirty-three an hour."""
+
+ADDRESS_REMINDERS_MAX = 30
+"""Reminders that one address may ask for in `ADDRESS_WINDOW`."""
+
+CAPTCHA_LENGTH = 5
+"""Characters of the image: 15 to the power of 5 are 759,375 (ux.md, section 9)."""
+
+CAPTCHA_DIGITS = 6
+"""Digits of the spoken alternative: a million."""
+
+CAPTCHA_LIFETIME = timedelta(minutes=5)
+CAPTCHA_LIVE_MAX = 5
+"""Challenges that a browser may have open; the oldest dies (C-3, C-5)."""
+
+CAPTCHA_ISSUED_MAX = 200
+CAPTCHA_ISSUED_WINDOW = timedelta(minutes=10)
+"""Challenges that one address may ask for (C-5)."""
+
+CAPTCHA_WRONG_MAX = 5
+CAPTCHA_WRONG_WINDOW = timedelta(minutes=10)
+CAPTCHA_WRONG_WAIT = timedelta(seconds=30)
+"""Wrong answers of one browser, and how long it waits after as many (ux.md, S03)."""
+
+QUESTION_ATTEMPTS = 3
+QUESTION_CLOSED_FOR = timedelta(hours=24)
+"""Wrong answers that close the secret question of a username, and for how long (Q-3)."""
+
+PERMIT_LIFETIME = timedelta(minutes=10)
+"""How long "set password" stays open after a right answer or an expired password (Q-5)."""
+
+RECOVERY_LINK_LIFETIME = timedelta(minutes=30)
+"""From the moment the mail server took the message (R-5)."""
+
+INVITATION_LIFETIME = timedelta(hours=72)
+"""The same for the link of an invitation (ux.md, S14)."""
+
+REMINDER_INTERVAL = timedelta(minutes=5)
+"""One reminder for each username in this time (R-9); what is asked for in between is answered alike and not sent."""
+
+MAILBOX_REMINDERS_MAX = 10
+MAILBOX_WINDOW = timedelta(hours=1)
+"""Reminders for each mailbox: an accountant's serves many RFCs (R-9)."""
+
+EXPIRY_WARNINGS = (7, 3, 1)
+"""Days before a password's end at which its owner is warned, on the page and by mail (product.md, M5)."""
+
+MAIL_POLL_INTERVAL = timedelta(seconds=1)
+"""How often the worker looks for mail that is due: handed over within 5 s for half of it, 60 s for all (F-6)."""
+
+MAIL_RETRIES = (
+    timedelta(seconds=15),
+    timedelta(minutes=1),
+    timedelta(minutes=2),
+    timedelta(minutes=5),
+    timedelta(minutes=10),
+    timedelta(minutes=15),
+)
+"""Waits before the second, third, … attempt to hand a message over; the last one goes on (F-4, F-5)."""
+
+MAIL_GIVE_UP = timedelta(hours=48)
+"""A message that no server took by then is the operator's (`idp mail status`)."""
+
+MAIL_PARALLEL_MAX = 10
+"""Connections to the mail server at once (F-4)."""
+
+MAIL_TIMEOUT = timedelta(seconds=30)
+"""For each step of the conversation with the mail server."""
+
+MAIL_LEASE = timedelta(minutes=5)
+"""How long a worker has a message to itself; if it dies meanwhile, another tries again afterwards."""
+
 PASSWORD_LIFETIME = timedelta(days=30)
 """A password is good until `changed_at` plus this, to the second. SAT asks it of every PAC; the manual, page 2."""
 

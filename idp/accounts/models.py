@@ -70,6 +70,11 @@ class Account(Base):
     password_changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     question: Mapped[str | None] = mapped_column(String(16))
     answer_hash: Mapped[str | None] = mapped_column(String(255))
+    epoch: Mapped[int] = mapped_column(Integer, default=1, server_default="1")
+    """Raised by whatever voids open links, question sessions and "set password" pages (R-4): a new password, a new
+    mail address, disabling. What was handed out under an earlier epoch is dead from that very transaction on."""
+    expiry_warned: Mapped[int | None] = mapped_column(Integer)
+    """Days before the password's end of the last warning that was mailed; None: none of this password yet."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -94,9 +99,40 @@ class AttemptCounter(Base):
     key: Mapped[str] = mapped_column(String(43), primary_key=True)
     failures: Mapped[int] = mapped_column(Integer)
     """Attempts that were counted and not forgiven; those still being compared are among them."""
+    failed: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """Those of them that have been compared and were wrong: from the first on a CAPTCHA is due (C-1)."""
     last_at: Mapped[datetime] = mapped_column(UtcDateTime)
     locked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When somebody was first told that the name is locked; from then on no attempt begun earlier opens it again."""
+
+
+class KnownDevice(Base):
+    """A browser that has signed in to an account before (L-6), found by the digest of its device cookie."""
+
+    __tablename__ = "known_device"
+    __table_args__ = (Index("ix_known_device_account_id", "account_id"),)
+
+    digest: Mapped[str] = mapped_column(String(43), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class MailedLink(Base):
+    """A link that a mail carries, found by the id of its message; the code in it is derived, never stored (R-6)."""
+
+    __tablename__ = "mailed_link"
+    __table_args__ = (Index("ix_mailed_link_account_id", "account_id"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    """That of the outbox's message, so that each retry of it carries the same link."""
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    purpose: Mapped[str] = mapped_column(String(16))
+    epoch: Mapped[int] = mapped_column(Integer)
+    """The account's, when the link was asked for."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    handed_over_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the mail server took it: its lifetime counts from here (R-5)."""
 
 
 class SignInSession(Base):

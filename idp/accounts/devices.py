@@ -1,0 +1,1 @@
+"""Browsers that have signed in before, known by their device cookie."""

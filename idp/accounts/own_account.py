@@ -1,0 +1,1 @@
+"""The door `OwnAccount`: what a person sees and does in the account area."""

@@ -1,0 +1,1 @@
+"""How much one address may try, beside the lock of each name."""

@@ -1,0 +1,1 @@
+"""Draws the characters of a CAPTCHA so that people read them and OCR does not."""

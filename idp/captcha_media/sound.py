@@ -1,0 +1,1 @@
+"""Speaks the digits of a CAPTCHA."""

@@ -1,0 +1,1 @@
+"""Which applications a person has let in; seen and revoked by the person."""

@@ -12,6 +12,7 @@ from idp.accounts.errors import HashingOverloaded, PasswordExpired, UsernameLock
 from idp.accounts.lockout import Lockout
 from idp.accounts.models import Account, Kind, State
 from idp.accounts.passwords import Hasher
+from idp.accounts.permits import Means, Permit
 from idp.accounts.usernames import Username
 from idp.audit import Event
 from idp.db import Store
@@ -53,7 +54,11 @@ _FIND = select(
     Account.password_changed_at,
 ).where(Account.username == bindparam("username"))
 # Locked, so that disabling or a new password comes wholly before or wholly after the success (SQLite: one writer).
-_STILL = select(Account.state, Account.password_hash).where(Account.id == bindparam("account_id")).with_for_update()
+_STILL = (
+    select(Account.state, Account.password_hash, Account.epoch)
+    .where(Account.id == bindparam("account_id"))
+    .with_for_update()
+)
 
 
 class Credentials:
@@ -78,7 +83,7 @@ class Credentials:
             row = connection.execute(_FIND, {"username": username.canonical}).first()
         account_id = None if row is None else row.id
         try:
-            used = self._lockout.count_attempt(username, now)
+            self._lockout.count_attempt(self._lockout.key_of(username), now, answered=True)
         except UsernameLocked:
             with self._store.write() as tx:
                 self._record(tx, Event.SIGNIN_REFUSED_LOCKED, username, account_id, now)
@@ -90,14 +95,14 @@ class Credentials:
             renewed = self._hasher.hash(password) if is_due else None
         except HashingOverloaded:
             with self._store.write() as tx:
-                self._lockout.give_back(tx, username, now)
+                self._lockout.give_back(tx, self._lockout.key_of(username), now)
             raise
         if not is_right or row is None:
-            self._fail(username, account_id, used, now)
+            self._fail(username, account_id, now)
         found = VerifiedAccount(
             Person(row.id, row.username, Kind(row.kind), row.name, row.locale), row.password_changed_at
         )
-        return self._succeed(username, found, row.password_hash, renewed, used, now, on_success)
+        return self._succeed(username, found, row.password_hash, renewed, now, on_success)
 
     def _succeed(
         self,
@@ -105,24 +110,25 @@ class Credentials:
         found: VerifiedAccount,
         hashed: str,
         renewed: str | None,
-        used: int,
         now: datetime,
         on_success: OnSuccess | None,
     ) -> VerifiedAccount:
         # PW-6: good until changed_at + 30 days, exclusive.
+        key = self._lockout.key_of(username)
         is_expired = now >= found.password_changed_at + policy.PASSWORD_LIFETIME
         with self._store.write() as tx:
             still = tx.execute(_STILL, {"account_id": found.account_id}).first()
             is_current = still is not None and still.state == State.ACTIVE and still.password_hash == hashed
             # An expired password opens the change form only, so what failed before it stays counted.
-            settle = self._lockout.give_back if is_expired else self._lockout.clear_unless_locked
-            is_open = is_current and settle(tx, username, now)
+            settle = self._lockout.give_back if is_expired else self._lockout.succeed
+            before = self._lockout.count_failed(key, now, tx=tx)
+            is_open = is_current and settle(tx, key, now)
             if is_open:
                 if renewed is not None:
                     tx.execute(update(Account).where(Account.id == found.account_id).values(password_hash=renewed))
                 event = Event.SIGNIN_REFUSED_EXPIRED if is_expired else Event.SIGNIN_SUCCESS
                 # L-11: a success after failures is told apart from one without.
-                detail = {"failures_before": used - 1} if used > 1 else None
+                detail = {"failures_before": before} if before else None
                 audit.record(tx, event, now=now, account_id=found.account_id, detail=detail)
                 if on_success is not None and not is_expired:
                     on_success(tx, found)
@@ -130,24 +136,24 @@ class Credentials:
                 self._record(tx, Event.SIGNIN_REFUSED_LOCKED, username, found.account_id, now)
         if not is_current:
             # Disabled, or another password set, while this one was being compared: it is right no longer.
-            self._fail(username, found.account_id, used, now)
+            self._fail(username, found.account_id, now)
         if not is_open:
             raise UsernameLocked
-        if is_expired:
-            raise PasswordExpired(found.account_id)
+        if is_expired and still is not None:
+            raise PasswordExpired(
+                Permit(found.account_id, username.canonical, still.epoch, Means.EXPIRED, now + policy.PERMIT_LIFETIME)
+            )
         return found
 
-    def _fail(self, username: Username, account_id: str | None, used: int, now: datetime) -> NoReturn:
-        left = self._lockout.attempts_left(used)
+    def _fail(self, username: Username, account_id: str | None, now: datetime) -> NoReturn:
         with self._store.write() as tx:
             self._record(tx, Event.SIGNIN_FAILURE, username, account_id, now)
-            is_locked = left == 0 and self._lockout.set_lock(tx, username, now)
-            if is_locked:
+            failure = self._lockout.fail(tx, self._lockout.key_of(username), now)
+            if failure.locks:
                 self._record(tx, Event.ACCOUNT_LOCK, username, account_id, now)
-        if is_locked:
+        if failure.attempts_left == 0:
             raise UsernameLocked
-        # No attempt left and yet no lock: a right password, or an operator, cleared the counter meanwhile.
-        raise WrongCredentials(left or policy.LOCKOUT_ATTEMPTS)
+        raise WrongCredentials(failure.attempts_left)
 
     def _record(self, tx: Connection, event: Event, username: Username, account_id: str | None, now: datetime) -> None:
         # What somebody typed may be a password in the wrong field; a name that nobody has is kept as its key only.

@@ -156,10 +156,11 @@ class Lifecycle:
     def unlock(self, username: str, now: datetime) -> bool:
         """Forget failed attempts and lock (L-8); whether the name was locked."""
         parsed = parse_username(username)
-        was_locked = self._lockout.is_locked(parsed, now)
+        key = self._lockout.key_of(parsed)
+        was_locked = self._lockout.is_locked(key, now)
         with self._store.write() as tx:
             account_id = self._get(tx, parsed).id
-            self._lockout.clear(tx, parsed)
+            self._lockout.clear(tx, key)
             detail = {"was_locked": was_locked}
             audit.record(tx, Event.ACCOUNT_UNLOCK, now=now, account_id=account_id, detail=detail)
         return was_locked

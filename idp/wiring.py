@@ -12,15 +12,19 @@ from sqlalchemy import Connection, Engine
 
 from idp import policy, retention
 from idp.accounts.credentials import Credentials
+from idp.accounts.devices import Devices
 from idp.accounts.directory import Directory, SubjectRow
+from idp.accounts.errors import CaptchaProblem, CaptchaRefused, PermitGone
 from idp.accounts.lifecycle import Lifecycle
 from idp.accounts.lockout import Lockout
 from idp.accounts.passwords import Hasher
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.signin import SignIn
+from idp.accounts.throttle import AddressThrottle
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
+from idp.outbox import Outbox
 from idp.protocol.clients import Clients
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
@@ -39,6 +43,7 @@ class Services:
     ephemeral: Ephemeral
     keys: KeyRing
     sessions: Sessions
+    devices: Devices
     sign_in: SignIn
     lifecycle: Lifecycle
     directory: Directory
@@ -55,6 +60,7 @@ class Services:
             "ephemeral": self.ephemeral.sweep(now=now),
             "grants": self.protocol.services.tokens.sweep(now=now),
             "sessions": self.sessions.sweep(now),
+            "devices": self.devices.sweep(now),
         }
 
 
@@ -65,7 +71,9 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     keys = KeyRing(settings.keys_dir, strict=settings.is_production)
     lockout = Lockout(store, _derive_key(settings, "lockout"))
     hasher = Hasher(_hash_slots())
-    credentials = Credentials(store, hasher, lockout)
+    throttle = AddressThrottle(ephemeral)
+    devices = Devices(store, enabled=settings.lockout_trusted_devices)
+    credentials = Credentials(store, hasher, lockout, throttle, devices, _Closed(), Outbox(store))
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
@@ -83,7 +91,8 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ephemeral=ephemeral,
         keys=keys,
         sessions=sessions,
-        sign_in=SignIn(store, credentials, sessions, on_sign_out=end_grants_of_session),
+        devices=devices,
+        sign_in=SignIn(store, credentials, sessions, devices, _Closed(), on_sign_out=end_grants_of_session),
         lifecycle=Lifecycle(
             store,
             hasher,
@@ -102,6 +111,16 @@ def authentication_of(browser: Browser | None) -> Authentication | None:
     if browser is None or browser.account_id is None or browser.sid is None or browser.auth_time is None:
         return None
     return Authentication(browser.account_id, browser.sid, browser.auth_time, browser.amr, browser.acr or "0")
+
+
+class _Closed:
+    """Where there is no CAPTCHA and no renewal, what they guard stays shut."""
+
+    def take(self, *_given: Any) -> None:
+        raise CaptchaRefused(CaptchaProblem.REQUIRED)
+
+    def renew(self, *_given: Any, **_more: Any) -> datetime:
+        raise PermitGone
 
 
 class _Subjects:

@@ -175,6 +175,13 @@ class Sessions:
         """Kill every session of an account; how many there were."""
         return int(tx.execute(delete(_S).where(_S.account_id == account_id)).rowcount)
 
+    def sign_out_everywhere(self, tx: Connection, account_id: str, now: datetime) -> tuple[str, ...]:
+        """Kill every session of an account, each of them a sign-out; their `sid`s."""
+        ended = tx.scalars(delete(_S).where(_S.account_id == account_id).returning(_S.sid)).all()
+        for _ in ended:
+            audit.record(tx, Event.SIGNOUT, now=now, account_id=account_id)
+        return tuple(sid for sid in ended if sid is not None)
+
     def sweep(self, now: datetime) -> int:
         """Delete the rows that have ended; how many went."""
         with self._store.write() as tx:

@@ -121,12 +121,12 @@ def test_disabling_and_enabling(house: House, now: datetime) -> None:
     house.lifecycle.disable("usr.XIA190128J61", now)
     assert house.disabled == [account_id, invited]
     with pytest.raises(WrongCredentials):
-        house.signin.sign_in("EKU9003173C9", PASSWORD, browser=None, now=now)
+        house.sign_in("EKU9003173C9", PASSWORD, now)
     for name in ("EKU9003173C9", "EKU9003173C9", "usr.XIA190128J61"):
         house.lifecycle.enable(name, now + LATER)
     states = [view.state for view in house.directory.list(now)]
     assert states == [State.ACTIVE, State.INVITED]
-    _, person = house.signin.sign_in("EKU9003173C9", PASSWORD, browser=None, now=now)
+    person = house.sign_in("EKU9003173C9", PASSWORD, now).person
     assert person.account_id == account_id
     events = house.events()
     assert (events.count(Event.ACCOUNT_DISABLE), events.count(Event.ACCOUNT_ENABLE)) == (2, 2)
@@ -135,7 +135,7 @@ def test_disabling_and_enabling(house: House, now: datetime) -> None:
 @pytest.mark.spec("L-5")
 def test_what_hangs_on_disabling_fails_with_it(house: House, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
     account_id = create(house, "EKU9003173C9", now, password=PASSWORD)
-    cookie, _ = house.signin.sign_in("EKU9003173C9", PASSWORD, browser=None, now=now)
+    cookie = house.sign_in("EKU9003173C9", PASSWORD, now).cookie
 
     def break_off(tx: object, account_id: str, now: datetime) -> None:
         raise RuntimeError("the disk is full")
@@ -159,7 +159,7 @@ def test_support_sees_the_lock_and_no_hash(house: House, now: datetime) -> None:
     create(house, "usr.XIA190128J61", now, password=PASSWORD)
     for _ in range(3):
         with pytest.raises(Refusal):
-            house.signin.sign_in("EKU9003173C9", "wrong", browser=None, now=now)
+            house.sign_in("EKU9003173C9", "wrong", now)
     view = house.directory.find("eku9003173c9", now)
     assert view is not None
     assert (view.locked, view.question) == (True, "dish")

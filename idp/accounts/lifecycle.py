@@ -37,7 +37,8 @@ def _disable_nothing_more(tx: Connection, account_id: str, now: datetime) -> Non
 class Lifecycle:
     """What operators do to an account, and how an invited person takes it over.
 
-    Whatever an operator asks for and cannot be done is an `AccountProblem` that says why. `on_disable` joins the transaction that disables, so that what else an account has ends with it.
+    Whatever an operator asks for and cannot be done is an `AccountProblem` that says why. `on_disable` joins the
+    transaction that disables, so that what else an account has ends with it.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from idp import audit, policy
 from idp.accounts.attempts import Attempt
@@ -182,9 +182,7 @@ class OwnAccount:
 
     # -- changes that need the current password ----------------------------------------------------------------------
 
-    def change_password(
-        self, account_id: str, current: str, new: str, *, attempt: Attempt, now: datetime
-    ) -> SignedIn:
+    def change_password(self, account_id: str, current: str, new: str, *, attempt: Attempt, now: datetime) -> SignedIn:
         """Set a new password; this browser stays signed in under a new cookie, all else ends (W-2, W-4).
 
         Refuses with what `Credentials.check` refuses, since it is a door like sign-in (L-4), and with
@@ -302,7 +300,7 @@ class OwnAccount:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _get(self, account_id: str) -> Row[Any]:
+    def _get(self, account_id: str) -> Any:
         with self._store.read() as connection:
             row = connection.execute(_OVERVIEW, {"account_id": account_id}).first()
         if row is None:
@@ -314,9 +312,7 @@ class OwnAccount:
 
     def _check(self, account_id: str, current: str, attempt: Attempt, now: datetime) -> VerifiedAccount:
         username = self._username(account_id)
-        return self._credentials.check(
-            username, current, now, attempt=attempt, event=Event.REAUTHENTICATION_SUCCESS
-        )
+        return self._credentials.check(username, current, now, attempt=attempt, event=Event.REAUTHENTICATION_SUCCESS)
 
 
 def _permit(found: VerifiedAccount, now: datetime) -> Permit:
@@ -326,4 +322,4 @@ def _permit(found: VerifiedAccount, now: datetime) -> Permit:
 
 _ID_MAX = 2**63 - 1  # of a database's own integers
 
-__all__ = ["SHOWN_EVENTS", "ActivityRow", "OwnAccount", "Overview", "SessionView"]
+__all__ = ["SHOWN_EVENTS", "ActivityRow", "Overview", "OwnAccount", "SessionView"]

@@ -1,9 +1,9 @@
 """The door `Recovery`: a forgotten password, by the secret question or by a mailed link."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from idp import audit, policy
 from idp.accounts.attempts import Attempt
@@ -23,9 +23,6 @@ from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.outbox import Outbox, Template
 
-Mode = Literal["alone", "then_link", "off"]
-"""What a right answer is worth: a new password, a mailed link, or nothing since nobody is asked."""
-
 _REMINDER = "reminder"
 _FIND = select(
     Account.id,
@@ -44,7 +41,10 @@ _PURPOSES = {State.ACTIVE: RECOVER, State.INVITED: INVITE}
 
 
 class Recovery:
-    """What the recovery pages ask of accounts. Whoever a name belongs to, or nobody, the same is said and done."""
+    """What the recovery pages ask of accounts. Whoever a name belongs to, or nobody, the same is said and done.
+
+    `mode` is what a right answer is worth: `alone` a new password, `then_link` a mailed link; `off` asks nobody.
+    """
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Recovery:
         renewal: Renewal,
         *,
         decoy_key: bytes,
-        mode: Mode = "alone",
+        mode: str = "alone",
     ) -> None:
         self._store = store
         self._hasher = hasher
@@ -181,7 +181,7 @@ class Recovery:
                     self._record(tx, Event.QUESTION_CLOSE, username, account_id, now)
             raise QuestionClosed from None
 
-    def _succeed(self, username: Username, key: str, row: Row[Any], attempt: Attempt, now: datetime) -> bool:
+    def _succeed(self, username: Username, key: str, row: Any, attempt: Attempt, now: datetime) -> bool:
         """Settle a right answer; False where it is right no longer. `QuestionClosed` if that came meanwhile."""
         with self._store.write() as tx:
             still = tx.execute(_LOCK, {"username": username.canonical}).first()
@@ -199,7 +199,7 @@ class Recovery:
             raise QuestionClosed
         return True
 
-    def _enqueue_reminder(self, tx: Connection, username: Username, row: Row[Any] | None, now: datetime) -> None:
+    def _enqueue_reminder(self, tx: Connection, username: Username, row: Any, now: datetime) -> None:
         key = self._lockout.key_of(username)
         is_first = self._ephemeral.claim(_REMINDER, key, policy.REMINDER_INTERVAL, now=now, tx=tx)
         purpose = None if row is None else _PURPOSES.get(State(row.state))
@@ -226,4 +226,4 @@ class Recovery:
         audit.record(tx, event, now=now, account_id=account_id, detail=detail)
 
 
-__all__ = ["Mode", "Recovery"]
+__all__ = ["Recovery"]

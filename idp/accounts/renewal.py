@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from idp import audit, policy
 from idp.accounts.devices import Devices
@@ -137,7 +137,7 @@ class Renewal:
             return True
         return any(self._hasher.verify(each, old) for each, old in _pairs(new_password, hashed, earlier, current))
 
-    def _set(self, tx: Connection, permit: Permit, changed: dict[str, Any], now: datetime) -> Row[Any]:
+    def _set(self, tx: Connection, permit: Permit, changed: dict[str, Any], now: datetime) -> Any:
         still = update(Account).where(
             Account.id == permit.account_id, Account.epoch == permit.epoch, Account.state == State.ACTIVE
         )
@@ -157,16 +157,14 @@ class Renewal:
             delete(PasswordRecord).where(PasswordRecord.account_id == account_id, PasswordRecord.id.not_in(kept))
         )
 
-    def _notify(self, tx: Connection, template: Template, account: Row[Any], username: Username, now: datetime) -> None:
+    def _notify(self, tx: Connection, template: Template, account: Any, username: Username, now: datetime) -> None:
         parameters = {"username": username.masked, "at": now.isoformat()}
         self._outbox.enqueue(
             tx, template, recipient=account.email, locale=account.locale, parameters=parameters, now=now
         )
 
 
-def _pairs(
-    new_password: str, hashed: str, earlier: Sequence[str], current: str | None
-) -> Iterator[tuple[str, str]]:
+def _pairs(new_password: str, hashed: str, earlier: Sequence[str], current: str | None) -> Iterator[tuple[str, str]]:
     """What is to be compared with what, the likeliest first."""
     yield new_password, hashed
     if current is None:

@@ -193,7 +193,12 @@ class Sessions:
         """The account's sessions that are alive at `now`, the one used last first."""
         alive = {"account_id": account_id, "now": now, "idle_since": now - policy.SESSION_IDLE_LIFETIME}
         with self._store.read() as connection:
-            return tuple(SessionRow(*row) for row in connection.execute(_LIST, alive))
+            rows = connection.execute(_LIST, alive).all()
+        return tuple(
+            SessionRow(row.sid, row.address, row.user_agent, row.auth_time, row.last_seen_at)
+            for row in rows
+            if row.sid is not None and row.auth_time is not None
+        )
 
     def sign_out_one(self, tx: Connection, account_id: str, sid: str, now: datetime) -> bool:
         """Kill this session, if it is the account's; a sign-out like any other."""

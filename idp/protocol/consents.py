@@ -69,9 +69,9 @@ class Consents:
                 since = min(known.since, row.created_at)
                 found[row.client_id] = replace(known, scopes=scopes, since=since, last_used_at=row.created_at)
             for row in connection.execute(_REFRESHED, {"sub": sub}):
-                known = found.get(row.client_id)
-                if known is not None and known.last_used_at is not None:
-                    found[row.client_id] = replace(known, last_used_at=max(known.last_used_at, row.at))
+                used = found.get(row.client_id)
+                if used is not None and used.last_used_at is not None:
+                    found[row.client_id] = replace(used, last_used_at=max(used.last_used_at, row.at))
         return tuple(sorted(found.values(), key=lambda each: (each.client_name.casefold(), each.client_id)))
 
     def revoke(self, sub: str, client_id: str, now: datetime) -> bool:

@@ -13,7 +13,9 @@ from sqlalchemy import Connection, Engine
 from idp import policy, retention
 from idp.accounts.credentials import Credentials
 from idp.accounts.directory import Directory, SubjectRow
+from idp.accounts.expiry import ExpiryWarnings
 from idp.accounts.lifecycle import Lifecycle
+from idp.accounts.links import Links
 from idp.accounts.lockout import Lockout
 from idp.accounts.passwords import Hasher
 from idp.accounts.sessions import Browser, Sessions
@@ -21,6 +23,7 @@ from idp.accounts.signin import SignIn
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
+from idp.outbox import Outbox
 from idp.protocol.clients import Clients
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
@@ -42,6 +45,9 @@ class Services:
     sign_in: SignIn
     lifecycle: Lifecycle
     directory: Directory
+    links: Links
+    outbox: Outbox
+    expiry_warnings: ExpiryWarnings
     protocol: ProtocolServer
 
     def check_ready(self, now: datetime) -> None:
@@ -55,6 +61,8 @@ class Services:
             "ephemeral": self.ephemeral.sweep(now=now),
             "grants": self.protocol.services.tokens.sweep(now=now),
             "sessions": self.sessions.sweep(now),
+            "links": self.links.sweep(now),
+            "mails": self.outbox.sweep(now),
         }
 
 
@@ -68,6 +76,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     credentials = Credentials(store, hasher, lockout)
     sessions = Sessions(store)
     directory = Directory(store, lockout)
+    outbox = Outbox(store)
     subjects = _Subjects(directory, settings)
     tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
 
@@ -93,6 +102,9 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             on_disable=revoke_grants,
         ),
         directory=directory,
+        links=Links(store, ephemeral, _derive_key(settings, "links"), issuer=settings.issuer),
+        outbox=outbox,
+        expiry_warnings=ExpiryWarnings(store, outbox),
         protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
     )
 

@@ -12,6 +12,7 @@ from flask_migrate import upgrade
 from idp import jobs
 from idp.cli.terminal import now, open_app, open_services
 from idp.web.current import EXTENSION
+from idp.web.mailing import Mailer
 from idp.wiring import Services
 
 
@@ -64,14 +65,20 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
 
 @click.command()
 def worker() -> None:
-    """Do the clock work until stopped: sweeps."""
+    """Do the clock work until stopped: mail, warnings before passwords end, sweeps."""
     _work()
 
 
 def _work() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    services = open_services()
+    app = open_app()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    jobs.run(services, stop)
+    ends = {signal.SIGTERM, signal.SIGINT}
+    # Waited for by this thread alone, and blocked before the others begin: a handler that sets an event which its own
+    # thread is waiting for may never return.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    work = threading.Thread(target=jobs.run, args=(app.extensions[EXTENSION], Mailer(app).send, stop), name="worker")
+    work.start()
+    signal.sigwait(ends)
+    stop.set()
+    work.join()

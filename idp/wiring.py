@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -21,7 +21,7 @@ from idp.accounts.links import Links
 from idp.accounts.lockout import Lockout
 from idp.accounts.own_account import OwnAccount
 from idp.accounts.passwords import Hasher
-from idp.accounts.recovery import Mode, Recovery
+from idp.accounts.recovery import Recovery
 from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.signin import SignIn
@@ -141,7 +141,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             links,
             renewal,
             decoy_key=_derive_key(settings, "decoy"),
-            mode=cast(Mode, settings.recovery_question),
+            mode=settings.recovery_question,
         ),
         links=links,
         own_account=OwnAccount(

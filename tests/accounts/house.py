@@ -1,33 +1,37 @@
 """The doors of accounts, wired as tests want them."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select
 
-from idp import audit, policy
+from idp import policy
 from idp.accounts.attempts import Attempt, CaptchaAnswer
 from idp.accounts.credentials import Credentials, SignedIn
 from idp.accounts.devices import Devices
 from idp.accounts.directory import Directory
-from idp.accounts.errors import CaptchaProblem, CaptchaRefused, PermitGone
+from idp.accounts.errors import CaptchaProblem, CaptchaRefused
 from idp.accounts.lifecycle import Lifecycle
+from idp.accounts.links import Links
 from idp.accounts.lockout import Lockout
-from idp.accounts.models import Account
+from idp.accounts.own_account import OwnAccount
 from idp.accounts.passwords import Hasher
-from idp.accounts.permits import Permit
+from idp.accounts.recovery import Recovery
+from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Sessions
 from idp.accounts.signin import SignIn
 from idp.accounts.throttle import AddressThrottle
-from idp.audit import AuditEvent, Event
+from idp.audit import AuditEvent
 from idp.db import Store
 from idp.ephemeral import Ephemeral
-from idp.outbox import Outbox, OutboxMessage
+from idp.outbox import Message, Outbox, OutboxMessage, Template
 
 LOCKOUT_KEY = b"a key for tests, which locks nobody out"
+LINK_KEY = b"a key for tests, which mails no link"
+DECOY_KEY = b"a key for tests, which never rotates"
+ISSUER = "https://id.example"
 PASSWORD = "Nieve.Tibia7"
 RIGHT = CaptchaAnswer("handle", "right")
 
@@ -69,41 +73,6 @@ class Gate:
             raise CaptchaRefused(CaptchaProblem.WRONG)
 
 
-class SimpleRenewal:
-    """Sets a password in one transaction with what is to follow, and judges nothing but the permit."""
-
-    def __init__(self, store: Store, hasher: Hasher, sessions: Sessions, devices: Devices) -> None:
-        self._store = store
-        self._hasher = hasher
-        self._sessions = sessions
-        self._devices = devices
-
-    def renew(
-        self,
-        permit: Permit,
-        new_password: str,
-        *,
-        now: datetime,
-        event: Event,
-        then: Callable[[Connection], None] | None = None,
-    ) -> datetime:
-        still = update(Account).where(Account.id == permit.account_id, Account.epoch == permit.epoch)
-        changed = {
-            "password_hash": self._hasher.hash(new_password),
-            "password_changed_at": now,
-            "epoch": permit.epoch + 1,
-        }
-        with self._store.write() as tx:
-            if permit.is_over(now) or tx.execute(still.values(changed)).rowcount == 0:
-                raise PermitGone
-            self._sessions.end_all(tx, permit.account_id)
-            self._devices.end_all(tx, permit.account_id)
-            audit.record(tx, event, now=now, account_id=permit.account_id)
-            if then is not None:
-                then(tx)
-        return now + policy.PASSWORD_LIFETIME
-
-
 @dataclass
 class House:
     """Everything of accounts, wired."""
@@ -119,8 +88,15 @@ class House:
     signin: SignIn
     lifecycle: Lifecycle
     directory: Directory
+    question_lockout: Lockout
+    outbox: Outbox
+    links: Links
+    renewal: Renewal
+    recovery: Recovery
+    own_account: OwnAccount
     disabled: list[str]
     signed_out: list[str]
+    changed: list[str]
 
     def add(self, username: str, now: datetime, **more: Any) -> str:
         """An active account with `PASSWORD`; its id."""
@@ -137,28 +113,97 @@ class House:
             wanted = select(OutboxMessage.template, OutboxMessage.recipient).order_by(OutboxMessage.created_at)
             return [(row.template, row.recipient) for row in connection.execute(wanted)]
 
+    def messages(self) -> list[Message]:
+        """Each mail that has somebody to go to, in order."""
+        with self.store.read() as connection:
+            rows = connection.execute(select(OutboxMessage.__table__).order_by(OutboxMessage.created_at)).all()
+        return [
+            Message(
+                row.id, Template(row.template), row.recipient, row.locale, row.parameters, row.created_at, attempts=1
+            )
+            for row in rows
+            if row.recipient is not None
+        ]
+
+    def hand_over(self, message: Message, now: datetime) -> str | None:
+        """Send the mail as the worker does; the address in it, or None: it was not sent."""
+        address = self.links.address_for(message, now)
+        if address is not None:
+            with self.store.write() as tx:
+                self.links.handed_over(tx, message.id, now)
+        return address
+
     def events(self) -> list[str]:
         with self.store.read() as connection:
             return list(connection.scalars(select(AuditEvent.event).order_by(AuditEvent.id)))
 
 
-def make_house(store: Store, hasher: Hasher | None = None, *, trusted_devices: bool = True) -> House:
+def make_house(
+    store: Store, hasher: Hasher | None = None, *, trusted_devices: bool = True, mode: str = "alone"
+) -> House:
     disabled: list[str] = []
     signed_out: list[str] = []
+    changed: list[str] = []
     hasher = hasher or QuickHasher()
     lockout = Lockout(store, LOCKOUT_KEY)
-    throttle = AddressThrottle(Ephemeral(store))
+    question_lockout = Lockout(
+        store,
+        LOCKOUT_KEY,
+        attempts=policy.QUESTION_ATTEMPTS,
+        duration=policy.QUESTION_CLOSED_FOR,
+        purpose="question_counter",
+    )
+    ephemeral = Ephemeral(store)
+    outbox = Outbox(store)
+    throttle = AddressThrottle(ephemeral)
     devices = Devices(store, enabled=trusted_devices)
     captcha = Gate()
-    credentials = Credentials(store, hasher, lockout, throttle, devices, captcha, Outbox(store))
+    credentials = Credentials(store, hasher, lockout, throttle, devices, captcha, outbox)
     sessions = Sessions(store)
+    brand_words = ("e-FACTURA", "SERES de México", "Llavero")
     lifecycle = Lifecycle(
         store,
         hasher,
         lockout,
+        question_lockout,
         sessions,
-        brand_words=("e-FACTURA", "SERES de México", "Llavero"),
+        outbox,
+        brand_words=brand_words,
         on_disable=lambda tx, account_id, now: disabled.append(account_id),
+    )
+    links = Links(store, ephemeral, LINK_KEY, issuer=ISSUER)
+    renewal = Renewal(
+        store,
+        hasher,
+        lockout,
+        question_lockout,
+        sessions,
+        devices,
+        outbox,
+        brand_words=brand_words,
+        on_change=lambda tx, account_id, now: changed.append(account_id),
+    )
+    recovery = Recovery(
+        store,
+        hasher,
+        question_lockout,
+        throttle,
+        ephemeral,
+        outbox,
+        links,
+        renewal,
+        decoy_key=DECOY_KEY,
+        mode=mode,
+    )
+    own_account = OwnAccount(
+        store,
+        hasher,
+        credentials,
+        sessions,
+        devices,
+        renewal,
+        outbox,
+        on_sign_out=lambda tx, sid, now: signed_out.append(sid),
     )
     return House(
         store=store,
@@ -174,11 +219,18 @@ def make_house(store: Store, hasher: Hasher | None = None, *, trusted_devices: b
             credentials,
             sessions,
             devices,
-            SimpleRenewal(store, hasher, sessions, devices),
+            renewal,
             on_sign_out=lambda tx, sid, now: signed_out.append(sid),
         ),
         lifecycle=lifecycle,
         directory=Directory(store, lockout),
+        question_lockout=question_lockout,
+        outbox=outbox,
+        links=links,
+        renewal=renewal,
+        recovery=recovery,
+        own_account=own_account,
         disabled=disabled,
         signed_out=signed_out,
+        changed=changed,
     )

@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select, update
 
+from idp import policy
 from idp.accounts.errors import (
     AccountProblem,
+    AnswerRefused,
+    AnswerRule,
     MalformedUsername,
+    PasswordExpired,
     PasswordRefused,
     PasswordRule,
     Refusal,
@@ -17,6 +21,7 @@ from idp.accounts.errors import (
 from idp.accounts.models import Account, Kind, Organization, State
 from idp.audit import AuditEvent, Event
 from tests.accounts.house import PASSWORD, House
+from tests.conftest import NOW
 
 LATER = timedelta(hours=1)
 
@@ -39,7 +44,8 @@ def test_each_kind_of_account(house: House, now: datetime) -> None:
     ]
     assert views["EKU9003173C9"].password_changed_at == now
     assert views["adm.demo"].password_changed_at is None
-    assert house.events() == [Event.ACCOUNT_CREATE] * 4
+    events = house.events()
+    assert (events.count(Event.ACCOUNT_CREATE), events.count(Event.ACCOUNT_INVITE), len(events)) == (4, 3, 7)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +70,8 @@ def test_each_kind_of_account(house: House, now: datetime) -> None:
         ("EKU9003173C9", {"claims": {"address": {"planet": "Earth"}}}, "5.1.1"),
         ("EKU9003173C9", {"question": "teacher"}, "together"),
         ("EKU9003173C9", {"question": "pet", "answer": "Firulais"}, "catalogue"),
-        ("EKU9003173C9", {"question": "toy", "answer": " ¡sí! "}, "4 characters"),
-        ("EKU9003173C9", {"question": "toy", "answer": "eku9003173c9"}, "must not be"),
+        ("EKU9003173C9", {"password_changed_at": NOW}, "said of a password"),
+        ("EKU9003173C9", {"password": PASSWORD, "password_changed_at": NOW + LATER}, "in the past"),
     ],
 )
 def test_what_cannot_be_created_says_why_and_changes_nothing(
@@ -82,7 +88,7 @@ def test_a_username_belongs_to_one_account(house: House, now: datetime) -> None:
     create(house, "EKU9003173C9", now)
     with pytest.raises(AccountProblem, match="exists already"):
         create(house, "eku 900317 3c9", now)
-    assert house.events() == [Event.ACCOUNT_CREATE]
+    assert house.events() == [Event.ACCOUNT_CREATE, Event.ACCOUNT_INVITE]
     create(house, "usr.EKU9003173C9", now)  # one address, one RFC: another user all the same
 
 
@@ -92,6 +98,24 @@ def test_a_malformed_name_is_refused_everywhere(house: House, now: datetime) -> 
             door("EKU", now)
     with pytest.raises(MalformedUsername):
         create(house, "EKU", now)
+
+
+@pytest.mark.spec("Q-4")
+def test_a_secret_answer_obeys_the_rules(house: House, now: datetime) -> None:
+    with pytest.raises(AnswerRefused) as refusal:
+        create(house, "EKU9003173C9", now, password=PASSWORD, question="toy", answer=" ¡sí! ")
+    assert refusal.value.broken == (AnswerRule.SHORT,)
+    assert house.directory.find("EKU9003173C9", now) is None
+    create(house, "EKU9003173C9", now, password=PASSWORD, question="toy", answer=" ¡sí, sí! ")
+
+
+@pytest.mark.spec("PW-6")
+def test_a_password_brought_along_keeps_its_age(house: House, now: datetime) -> None:
+    changed_at = now - policy.PASSWORD_LIFETIME + LATER
+    create(house, "EKU9003173C9", now, password=PASSWORD, password_changed_at=changed_at)
+    assert house.sign_in("EKU9003173C9", PASSWORD, now + LATER - timedelta(seconds=1)).person.username
+    with pytest.raises(PasswordExpired):
+        house.sign_in("EKU9003173C9", PASSWORD, now + LATER)
 
 
 @pytest.mark.spec("PW-1")

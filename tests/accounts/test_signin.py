@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from idp import policy
 from idp.accounts.attempts import Attempt, CaptchaAnswer
@@ -121,6 +121,31 @@ def test_the_same_work_and_words_for_known_unknown_disabled_and_invited(house: H
     assert seen[NOBODY] == (["2 left", "1 left", *["UsernameLocked"] * 4], (3, 3, 4))
 
 
+@pytest.mark.spec("L-9")
+def test_the_database_is_asked_the_same_whoever_it_is(house: House, now: datetime) -> None:
+    house.add(OWNER, now)
+    house.add("XIA190128J61", now)
+    house.lifecycle.disable("XIA190128J61", now)
+    house.add("KICR630120NX3", now, password=None)
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        statements.append(statement)
+
+    event.listen(house.store.engine, "before_cursor_execute", note)
+    asked = {}
+    for name in (OWNER, "XIA190128J61", "KICR630120NX3", NOBODY):
+        each = []
+        for number in range(5):
+            statements.clear()
+            try_to(house, name, "a", now, captcha=answer("right"), address="203.0.113.7", device="A" * 43)
+            # A lock is mailed to who can be locked out; nothing else may differ.
+            each.append([text for text in statements if number != 2 or "INSERT INTO outbox_message" not in text])
+        asked[name] = each
+    assert all("attempt_counter" in "".join(each) and "known_device" in "".join(each) for each in asked[NOBODY])
+    assert [name for name, each in asked.items() if each != asked[NOBODY]] == []
+
+
 @pytest.mark.spec("L-9", "L-10")
 def test_a_locked_refusal_that_finds_no_hash_slot_is_overload_like_any_other(
     house: House, now: datetime, monkeypatch: pytest.MonkeyPatch
@@ -158,9 +183,9 @@ def test_a_lock_sends_one_mail_however_long_it_is_tried_and_only_to_who_can_be_l
 
 def test_success_is_recorded_as_what_it_was_for(house: House, now: datetime) -> None:
     house.add(OWNER, now)
-    event = Event.REAUTHENTICATION_SUCCESS
-    house.credentials.check(parse_username(OWNER), PASSWORD, now, attempt=Attempt(), event=event)
-    assert house.events()[-1] == event
+    asked = Event.REAUTHENTICATION_SUCCESS
+    house.credentials.check(parse_username(OWNER), PASSWORD, now, attempt=Attempt(), event=asked)
+    assert house.events()[-1] == asked
 
 
 # -- after an expired password ---------------------------------------------------------------------------------------

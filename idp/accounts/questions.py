@@ -47,12 +47,10 @@ _DECOYS: Mapping[str, int] = {
     "story": 5,
     "trip": 6,
     "song": 4,
-    "shop": "como llamaba tienda donde compraba dulces infancia "
-    "what was the shop store called name where you bought sweets candy as a child childhood",
-    "neighbor": "como llamaba vecino vecina mejor recuerda infancia "
-    "what was the neighbor neighbour you remember best from childhood called name",
+    "shop": 4,
+    "neighbor": 4,
     "purchase": 3,
-    "team": "como llamaba primer equipo grupo participo what was name called first team group you took part belonged",
+    "team": 3,
     "hideout": 2,
     "film": 4,
 }

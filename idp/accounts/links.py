@@ -5,9 +5,8 @@ import re
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from idp import policy
 from idp.accounts.errors import LinkDead
@@ -118,7 +117,7 @@ class Links:
         is_ours = hmac.compare_digest(self._code(message_id, purpose).encode(), found[1].encode())
         if row is None or not is_ours:
             raise LinkDead
-        ends_at = _end_of(row, now)
+        ends_at = _end_of(purpose, row.created_at, row.handed_over_at, now)
         if now >= ends_at or row.account_epoch != row.epoch or row.state != _STATES[purpose]:
             raise LinkDead
         return Permit(row.account_id, row.username, row.epoch, _MEANS[purpose], ends_at)
@@ -145,9 +144,9 @@ class Links:
         return used > policy.MAILBOX_REMINDERS_MAX
 
 
-def _end_of(row: Row[Any], now: datetime) -> datetime:
-    lifetime = _LIFETIMES[row.purpose]
-    if row.handed_over_at is not None:
-        return row.handed_over_at + lifetime
+def _end_of(purpose: str, created_at: datetime, handed_over_at: datetime | None, now: datetime) -> datetime:
+    lifetime = _LIFETIMES[purpose]
+    if handed_over_at is not None:
+        return handed_over_at + lifetime
     # Taken by a server whose answer was lost, or opened in the moment before the hand-over is noted.
-    return min(now + lifetime, row.created_at + policy.MAIL_GIVE_UP)
+    return min(now + lifetime, created_at + policy.MAIL_GIVE_UP)

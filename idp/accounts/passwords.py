@@ -86,6 +86,10 @@ class Hasher:
                 _log.error("a stored password hash cannot be read")
                 return False
 
+    def pretend(self) -> None:
+        """Take as long as `verify` and compare nothing: for refusals that must not come sooner than others (L-9)."""
+        Hasher.verify(self, "", None)
+
     def needs_rehash(self, hashed: str) -> bool:
         """Whether the hash was made with other parameters than policy asks for now."""
         return self._argon2.check_needs_rehash(hashed)

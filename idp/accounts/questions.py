@@ -64,11 +64,11 @@ _WORDS: Mapping[str, str] = {
     "story": "cuento leyenda contaban infancia which tale story legend were told you child childhood",
     "trip": "adonde donde fue primer viaje recuerda where was first trip you remember",
     "song": "cancion aprendio primero memoria which song did you learn first heart memory",
-    "shop": "como llamaba tienda compraba dulces infancia what was name shop store you bought sweets candy child childhood",
-    "neighbor": "como llamaba vecino vecina mejor recuerda infancia what was name neighbor neighbour remember best childhood",
+    "shop": "como llamaba tienda compraba dulces infancia what was name shop store you bought sweets candy childhood",
+    "neighbor": "como llamaba vecino vecina mejor recuerda infancia name neighbor neighbour remember best childhood",
     "purchase": "que fue primero compro propio dinero what was first thing bought with your own money",
     "team": "como llamaba primer equipo grupo participo what was name first team group you took part belonged",
-    "hideout": "cual era escondite favorito infancia what was your favorite favourite hiding place hideout childhood child",
+    "hideout": "cual era escondite favorito infancia what was your favorite favourite hiding place hideout child",
     "film": "cual fue primera pelicula cine what was first film movie you saw cinema theater theatre",
 }
 """The words of each question in every language of the pages, as `normalise_answer` leaves them."""

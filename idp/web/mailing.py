@@ -246,7 +246,7 @@ def _not_taken(error: OSError) -> NotTaken:
         return NotTaken("the server's certificate is not trusted")
     if isinstance(error, TimeoutError):
         return NotTaken("no answer in time")
-    return NotTaken(f"no connection ({type(error).__name__})")
+    return NotTaken(f"no connection, {type(error).__name__}")
 
 
 def _refused(step: str, code: int, words: bytes | str) -> NotTaken:

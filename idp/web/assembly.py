@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from idp.accounts.errors import MalformedUsername
+from idp.accounts.passwords import names_in_passwords
+from idp.accounts.usernames import parse_username
 from idp.web import assets, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
@@ -43,6 +46,7 @@ def install(app: Flask, services: "Services") -> None:
     csrf.init_app(app)
     assets.install(app)
     errors.install(app)
+    app.jinja_env.filters["names_in_passwords"] = _names_in_passwords
 
     @app.context_processor
     def page_context() -> dict[str, Any]:
@@ -52,6 +56,13 @@ def install(app: Flask, services: "Services") -> None:
             "languages": i18n.language_links(),
             "year": now().year,
         }
+
+
+def _names_in_passwords(username: str) -> tuple[str, ...]:
+    try:
+        return names_in_passwords(parse_username(username))
+    except MalformedUsername:
+        return ()
 
 
 def _derived(secret: str, purpose: bytes) -> str:

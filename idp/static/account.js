@@ -1,0 +1,1 @@
+/* Adds to the account area. */

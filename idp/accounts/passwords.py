@@ -123,7 +123,7 @@ def check_new_password(password: str, *, username: "Username", brand_words: Sequ
         PasswordRule.DIGIT: "Nd" not in categories,
         PasswordRule.PUNCT: not any(category[0] in "PS" for category in categories),
         PasswordRule.CONTROL: normal is None,
-        PasswordRule.NOT_RFC: _names_user(text, username),
+        PasswordRule.NOT_RFC: names_user(text, username),
         PasswordRule.COMMON: _names_brand(text, brand_words) or is_known(text),
     }
     rules = tuple(rule for rule, is_broken in broken.items() if is_broken)
@@ -144,7 +144,8 @@ def names_in_passwords(username: "Username") -> tuple[str, ...]:
     return tuple(sorted(each for each in named if len(each) >= _STEM_LENGTH_MIN))
 
 
-def _names_user(text: str, username: "Username") -> bool:
+def names_user(text: str, username: "Username") -> bool:
+    """Whether a text has the username or the RFC in it, in any case and spacing."""
     squeezed = _squeeze(text)
     return any(each in squeezed for each in names_in_passwords(username))
 

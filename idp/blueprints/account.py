@@ -74,7 +74,11 @@ def change_password() -> ResponseReturnValue:
 
     def change() -> None:
         signed_in = services().own_account.change_password(
-            area.account_id(), str(form.current_password.data), str(form.new_password.data), attempt=attempt(), now=now()
+            area.account_id(),
+            str(form.current_password.data),
+            str(form.new_password.data),
+            attempt=attempt(),
+            now=now(),
         )
         replace_cookie(signed_in.cookie)
         keep_device(signed_in.device)
@@ -180,9 +184,7 @@ def change_profile() -> ResponseReturnValue:
     if not form.validate():
         return _profile_page(form), 400
     locale = str(form.locale.data)
-    services().own_account.change_profile(
-        area.account_id(), name=str(form.name.data).strip(), locale=locale, now=now()
-    )
+    services().own_account.change_profile(area.account_id(), name=str(form.name.data).strip(), locale=locale, now=now())
     say_once("profile_changed")
     # The page that says so speaks the new language, and so does the next one.
     return see_other(url_for(".profile", ui_locales=locale))
@@ -286,10 +288,10 @@ def _applications() -> "list[tuple[Application, list[str]]]":
 
 
 def _find_application(client_id: str) -> "Application":
-    for each, _scopes in _applications():
-        if each.client_id == client_id:
-            return each
-    abort(404)
+    found = next((each for each, _scopes in _applications() if each.client_id == client_id), None)
+    if found is None:
+        abort(404)
+    return found
 
 
 def _client_names() -> dict[str, str]:

@@ -70,7 +70,7 @@ def page(section: str, *, notice: Message | None = None, **values: Any) -> str:
     """A page of the area: `account/<section>.html` in its frame."""
     account, message = overview(), notice or take_message()
     expiring = account.days_left <= max(EXPIRY_WARNINGS)
-    return render_template(
+    shown: str = render_template(
         f"account/{section}.html",
         **{
             "section": section,
@@ -88,6 +88,7 @@ def page(section: str, *, notice: Message | None = None, **values: Any) -> str:
             **values,
         },
     )
+    return shown
 
 
 def _seconds(span: timedelta) -> int:

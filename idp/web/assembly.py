@@ -9,7 +9,7 @@ from flask import Flask
 from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
-from idp.web import assets, errors, headers, i18n, limits
+from idp.web import assets, branding, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
@@ -45,6 +45,7 @@ def install(app: Flask, services: "Services") -> None:
     i18n.install(app, secure=settings.is_secure)
     csrf.init_app(app)
     assets.install(app)
+    brand = branding.install(app, settings)
     errors.install(app)
     app.jinja_env.filters["names_in_passwords"] = _names_in_passwords
 
@@ -52,6 +53,7 @@ def install(app: Flask, services: "Services") -> None:
     def page_context() -> dict[str, Any]:
         return {
             "settings": settings,
+            "brand": brand,
             "language": i18n.current_language(),
             "languages": i18n.language_links(),
             "year": now().year,

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 from flask_wtf.csrf import CSRFError
 
+from idp.accounts.attempts import Attempt
 from idp.accounts.errors import MalformedUsername, PasswordExpired, UsernameLocked, WrongCredentials
 from idp.policy import LOCKOUT_ATTEMPTS, PASSWORD_LIFETIME
 from idp.web.browser import Message, current_browser, forget_browser, replace_cookie, say_once, take_message
@@ -93,14 +94,8 @@ def submit() -> ResponseReturnValue:
         return _login_page(waiting, form), 400
     typed = str(form.username.data)
     try:
-        cookie, _signed_in = services().sign_in.sign_in(
-            typed,
-            str(form.password.data),
-            browser=current_browser(),
-            now=now(),
-            address=request.remote_addr,
-            user_agent=user_agent(),
-        )
+        attempt = Attempt(current_browser(), request.remote_addr, user_agent())
+        cookie = services().sign_in.sign_in(typed, str(form.password.data), attempt=attempt, now=now()).cookie
     except MalformedUsername:
         text = gettext("El usuario no tiene un formato válido. Revise que sea su RFC, CT. y el RFC, o usr. y el RFC.")
         form.username.errors = [text]

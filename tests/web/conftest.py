@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from idp.accounts.credentials import Person
+from idp.accounts.attempts import Attempt
+from idp.accounts.credentials import Person, SignedIn
 from idp.accounts.errors import MalformedUsername, PasswordExpired, UsernameLocked, WrongCredentials
 from idp.accounts.models import Kind
+from idp.accounts.permits import Means, Permit
 from idp.accounts.sessions import Browser
 from idp.blueprints.signin import blueprint
 from idp.protocol.authorize import Interaction
@@ -93,11 +95,9 @@ class SignIn:
         typed: str,
         password: str,
         *,
-        browser: Browser | None,
+        attempt: Attempt,
         now: datetime,
-        address: str | None = None,
-        user_agent: str | None = None,
-    ) -> tuple[str, Person]:
+    ) -> SignedIn:
         if self.failure is not None:
             raise self.failure
         if not re.fullmatch(r"(CT\.|usr\.)?[A-ZÑ&]{3,4}[0-9]{6}[A-Z0-9]{3}", typed):
@@ -106,13 +106,13 @@ class SignIn:
             raise UsernameLocked
         self.attempts[typed] = self.attempts.get(typed, 0) + 1
         if password == PASSWORD and typed == EXPIRED:
-            raise PasswordExpired("id-2")
+            raise PasswordExpired(Permit("id-2", EXPIRED, 1, Means.EXPIRED, now + timedelta(minutes=10)))
         if password != PASSWORD or typed != KNOWN:
             if self.attempts[typed] >= 3:
                 raise UsernameLocked
             raise WrongCredentials(3 - self.attempts[typed])
         del self.attempts[typed]
-        return self._sessions.sign_in(browser, "id-1", now), self.people["id-1"]
+        return SignedIn(self._sessions.sign_in(attempt.browser, "id-1", now), self.people["id-1"], None)
 
     def sign_out(self, browser: Browser, now: datetime) -> None:
         self._sessions.rows.pop(browser.digest, None)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from idp import policy, retention
+from idp.accounts.captcha import Captcha
 from idp.accounts.credentials import Credentials
 from idp.accounts.directory import Directory, SubjectRow
 from idp.accounts.lifecycle import Lifecycle
@@ -39,6 +40,7 @@ class Services:
     ephemeral: Ephemeral
     keys: KeyRing
     sessions: Sessions
+    captcha: Captcha
     sign_in: SignIn
     lifecycle: Lifecycle
     directory: Directory
@@ -83,6 +85,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ephemeral=ephemeral,
         keys=keys,
         sessions=sessions,
+        captcha=Captcha(ephemeral, _derive_key(settings, "captcha")),
         sign_in=SignIn(store, credentials, sessions, on_sign_out=end_grants_of_session),
         lifecycle=Lifecycle(
             store,

@@ -6,7 +6,19 @@ from pathlib import Path
 from dotenv import dotenv_values
 from flask import Flask
 
-from idp.blueprints import account, authorize, captcha, logout, signin, styleguide, token, wellknown
+from idp.blueprints import (
+    account,
+    activation,
+    authorize,
+    captcha,
+    logout,
+    password,
+    recovery,
+    signin,
+    styleguide,
+    token,
+    wellknown,
+)
 from idp.db import engine_options
 from idp.settings import Settings
 from idp.web import assembly
@@ -21,6 +33,9 @@ PAGE_BLUEPRINTS = (
     captcha.blueprint,
     account.blueprint,
     styleguide.blueprint,
+    recovery.blueprint,
+    password.blueprint,
+    activation.blueprint,
     authorize.blueprint,
     logout.blueprint,
 )

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 _HANDLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KEPT = "interaction"
 
+_AFTER_SIGN_IN = frozenset(
+    {
+        "/account",
+        "/account/password",
+        "/account/question",
+        "/account/profile",
+        "/account/sessions",
+        "/account/applications",
+        "/account/activity",
+    }
+)
+"""Pages of our own to which a person may have been going; none is taken from a request (D-49)."""
+
 
 class Waiting(NamedTuple):
     """An authorization request of this browser that waits for its person."""
@@ -65,3 +78,8 @@ def address_of(endpoint: str, found: Waiting | None, **more: Any) -> str:
 def resume_address(found: Waiting) -> str:
     """Where the request goes on."""
     return "/oauth/authorize?interaction=" + found.handle
+
+
+def after_sign_in_address(kept: object) -> str:
+    """Where a person goes who came without an application: the page of ours that was kept for them, or the account."""
+    return kept if isinstance(kept, str) and kept in _AFTER_SIGN_IN else "/account"

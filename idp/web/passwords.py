@@ -31,14 +31,14 @@ def too_long_text() -> str:
     return str(gettext("Use %(max)s caracteres o menos.", max=PASSWORD_LENGTH_MAX))
 
 
-def password_problems(broken: Iterable[PasswordRule]) -> str:
-    """What to change about a refused password, every rule in one sentence each."""
-    return " ".join(_password_problem(rule) for rule in broken)
+def password_problems(broken: Iterable[PasswordRule]) -> list[str]:
+    """What to change about a refused password: a sentence for each rule, as a field's errors."""
+    return [_password_problem(rule) for rule in broken]
 
 
-def answer_problems(broken: Iterable[AnswerRule]) -> str:
-    """What to change about a refused secret answer."""
-    return " ".join(_answer_problem(rule) for rule in broken)
+def answer_problems(broken: Iterable[AnswerRule]) -> list[str]:
+    """What to change about a refused secret answer: a sentence for each rule, as a field's errors."""
+    return [_answer_problem(rule) for rule in broken]
 
 
 def _password_problem(rule: PasswordRule) -> str:

@@ -3,7 +3,7 @@
 It stands in the browser's session on the server: no address, form or cookie carries or names it (R-1, R-2).
 """
 
-from flask import session
+from flask import Response, make_response, render_template, session
 
 from idp.accounts.permits import Means, Permit
 
@@ -30,3 +30,10 @@ def held(*means: Means) -> Permit | None:
 def drop() -> None:
     """Used, or worth nothing any more."""
     session.pop(_PERMIT, None)
+
+
+def dead_link_page(*, invitation: bool = False) -> Response:
+    """S12: one page for a link or form that expired, was used, was voided or never was one."""
+    page = make_response(render_template("recovery/link_dead.html", invitation=invitation), 410)
+    page.headers["Referrer-Policy"] = "no-referrer"
+    return page

@@ -8,7 +8,14 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext, ngettext
 from flask_wtf.csrf import CSRFError
 
-from idp.accounts.errors import AnswerRefused, CaptchaRefused, PasswordRefused, UsernameLocked, WrongCredentials
+from idp.accounts.errors import (
+    AccountProblem,
+    AnswerRefused,
+    CaptchaRefused,
+    PasswordRefused,
+    UsernameLocked,
+    WrongCredentials,
+)
 from idp.policy import ACTIVITY_CHART_MAX, ACTIVITY_PAGE
 from idp.web import account_area as area
 from idp.web.account_forms import ChangePasswordForm, ChangeQuestionForm, ProfileForm
@@ -184,7 +191,13 @@ def change_profile() -> ResponseReturnValue:
     if not form.validate():
         return _profile_page(form), 400
     locale = str(form.locale.data)
-    services().own_account.change_profile(area.account_id(), name=str(form.name.data).strip(), locale=locale, now=now())
+    try:
+        services().own_account.change_profile(
+            area.account_id(), name=str(form.name.data).strip(), locale=locale, now=now()
+        )
+    except AccountProblem:
+        form.name.errors = [gettext("Escriba el nombre de otra manera.")]
+        return _profile_page(form), 400
     say_once("profile_changed")
     # The page that says so speaks the new language, and so does the next one.
     return see_other(url_for(".profile", ui_locales=locale))

@@ -55,7 +55,7 @@ def overview() -> "Overview":
 
 def account_id() -> str:
     """Its id."""
-    return overview().person.id
+    return overview().person.account_id
 
 
 def browser() -> "Browser":

@@ -2,21 +2,19 @@
 
 import hashlib
 import hmac
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from flask import Flask
 
 from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
-from idp.policy import RETENTION_TIME_ZONE
 from idp.web import assets, branding, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
 from idp.web.machine import TokenEndpoint
+from idp.web.moments import calendar_days, moment_text
 from idp.web.proxies import TrustedProxies
 
 if TYPE_CHECKING:
@@ -51,7 +49,8 @@ def install(app: Flask, services: "Services") -> None:
     brand = branding.install(app, settings)
     errors.install(app)
     app.jinja_env.filters["names_in_passwords"] = _names_in_passwords
-    app.jinja_env.filters["calendar_days"] = _calendar_days
+    app.jinja_env.filters["calendar_days"] = calendar_days
+    app.jinja_env.filters["moment"] = moment_text
 
     @app.context_processor
     def page_context() -> dict[str, Any]:
@@ -69,12 +68,6 @@ def _names_in_passwords(username: str) -> tuple[str, ...]:
         return names_in_passwords(parse_username(username))
     except MalformedUsername:
         return ()
-
-
-def _calendar_days(moment: datetime) -> int:
-    """How often it will be midnight in central Mexico until then: 0 is today, 1 tomorrow."""
-    zone = ZoneInfo(RETENTION_TIME_ZONE)
-    return moment.astimezone(zone).date().toordinal() - now().astimezone(zone).date().toordinal()
 
 
 def _derived(secret: str, purpose: bytes) -> str:

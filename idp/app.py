@@ -6,7 +6,19 @@ from pathlib import Path
 from dotenv import dotenv_values
 from flask import Flask
 
-from idp.blueprints import activation, authorize, captcha, logout, password, recovery, signin, token, wellknown
+from idp.blueprints import (
+    account,
+    activation,
+    authorize,
+    captcha,
+    logout,
+    password,
+    recovery,
+    signin,
+    styleguide,
+    token,
+    wellknown,
+)
 from idp.db import engine_options
 from idp.settings import Settings
 from idp.web import assembly
@@ -19,6 +31,8 @@ MACHINE_BLUEPRINTS = (token.blueprint, wellknown.blueprint)
 PAGE_BLUEPRINTS = (
     signin.blueprint,
     captcha.blueprint,
+    account.blueprint,
+    styleguide.blueprint,
     recovery.blueprint,
     password.blueprint,
     activation.blueprint,

@@ -13,15 +13,23 @@ from sqlalchemy import Connection, Engine
 from idp import policy, retention
 from idp.accounts.captcha import Captcha
 from idp.accounts.credentials import Credentials
+from idp.accounts.devices import Devices
 from idp.accounts.directory import Directory, SubjectRow
+from idp.accounts.errors import CaptchaProblem, CaptchaRefused, PermitGone
 from idp.accounts.lifecycle import Lifecycle
+from idp.accounts.links import Links
 from idp.accounts.lockout import Lockout
+from idp.accounts.own_account import OwnAccount
 from idp.accounts.passwords import Hasher
+from idp.accounts.recovery import Recovery
+from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.signin import SignIn
+from idp.accounts.throttle import AddressThrottle
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
+from idp.outbox import Outbox
 from idp.protocol.clients import Clients
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
@@ -41,9 +49,14 @@ class Services:
     keys: KeyRing
     sessions: Sessions
     captcha: Captcha
+    devices: Devices
     sign_in: SignIn
     lifecycle: Lifecycle
     directory: Directory
+    outbox: Outbox
+    links: Links
+    recovery: Recovery
+    own_account: OwnAccount
     protocol: ProtocolServer
 
     def check_ready(self, now: datetime) -> None:
@@ -57,6 +70,8 @@ class Services:
             "ephemeral": self.ephemeral.sweep(now=now),
             "grants": self.protocol.services.tokens.sweep(now=now),
             "sessions": self.sessions.sweep(now),
+            "devices": self.devices.sweep(now),
+            "links": self.links.sweep(now),
         }
 
 
@@ -67,7 +82,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     keys = KeyRing(settings.keys_dir, strict=settings.is_production)
     lockout = Lockout(store, _derive_key(settings, "lockout"))
     hasher = Hasher(_hash_slots())
-    credentials = Credentials(store, hasher, lockout)
+    question_lockout = Lockout(
+        store,
+        _derive_key(settings, "question"),
+        attempts=policy.QUESTION_ATTEMPTS,
+        duration=policy.QUESTION_CLOSED_FOR,
+        purpose="question_counter",
+    )
+    throttle = AddressThrottle(ephemeral)
+    outbox = Outbox(store)
+    brand_words = (settings.brand, settings.company, "Llavero")
+    devices = Devices(store, enabled=settings.lockout_trusted_devices)
+    credentials = Credentials(store, hasher, lockout, throttle, devices, _Closed(), outbox)
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
@@ -79,6 +105,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     def end_grants_of_session(tx: Connection, sid: str, now: datetime) -> None:
         tokens.end_session(tx, sid, now=now)
 
+    links = Links(store, ephemeral, _derive_key(settings, "links"), issuer=settings.issuer)
+    renewal = Renewal(
+        store,
+        hasher,
+        lockout,
+        question_lockout,
+        sessions,
+        devices,
+        outbox,
+        brand_words=brand_words,
+        on_change=revoke_grants,
+    )
     return Services(
         settings=settings,
         store=store,
@@ -86,16 +124,43 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         keys=keys,
         sessions=sessions,
         captcha=Captcha(ephemeral, _derive_key(settings, "captcha")),
-        sign_in=SignIn(store, credentials, sessions, on_sign_out=end_grants_of_session),
+        devices=devices,
+        sign_in=SignIn(store, credentials, sessions, devices, renewal, on_sign_out=end_grants_of_session),
         lifecycle=Lifecycle(
             store,
             hasher,
             lockout,
+            question_lockout,
             sessions,
-            brand_words=(settings.brand, settings.company, "Llavero"),
+            outbox,
+            brand_words=brand_words,
             on_disable=revoke_grants,
         ),
         directory=directory,
+        outbox=outbox,
+        links=links,
+        recovery=Recovery(
+            store,
+            hasher,
+            question_lockout,
+            throttle,
+            ephemeral,
+            outbox,
+            links,
+            renewal,
+            decoy_key=_derive_key(settings, "decoy"),
+            mode=settings.recovery_question,
+        ),
+        own_account=OwnAccount(
+            store,
+            hasher,
+            credentials,
+            sessions,
+            devices,
+            renewal,
+            outbox,
+            on_sign_out=end_grants_of_session,
+        ),
         protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
     )
 
@@ -105,6 +170,16 @@ def authentication_of(browser: Browser | None) -> Authentication | None:
     if browser is None or browser.account_id is None or browser.sid is None or browser.auth_time is None:
         return None
     return Authentication(browser.account_id, browser.sid, browser.auth_time, browser.amr, browser.acr or "0")
+
+
+class _Closed:
+    """Where there is no CAPTCHA and no renewal, what they guard stays shut."""
+
+    def take(self, *_given: Any) -> None:
+        raise CaptchaRefused(CaptchaProblem.REQUIRED)
+
+    def renew(self, *_given: Any, **_more: Any) -> datetime:
+        raise PermitGone
 
 
 class _Subjects:

@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import signal
 import threading
+from pathlib import Path
 
 import click
 from flask_migrate import upgrade
 
 from idp import jobs
+from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
 from idp.web.current import EXTENSION
 from idp.wiring import Services
@@ -47,6 +49,8 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
     services.store.engine.dispose()
     if with_worker:
         multiprocessing.get_context("spawn").Process(target=_work, daemon=True).start()
+    if services.settings.test_captcha_socket:
+        multiprocessing.get_context("spawn").Process(target=_answer_captchas, daemon=True).start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
     Granian(
         "idp.app:create_app",
@@ -70,8 +74,17 @@ def worker() -> None:
 
 def _work() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    jobs.run(open_services(), _until_told())
+
+
+def _answer_captchas() -> None:
     services = open_services()
+    serve_answers(services.captcha, Path(services.settings.test_captcha_socket), _until_told())
+
+
+def _until_told() -> threading.Event:
+    """Set as soon as this process is to end."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    jobs.run(services, stop)
+    return stop

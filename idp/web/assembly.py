@@ -2,14 +2,17 @@
 
 import hashlib
 import hmac
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 
 from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
-from idp.web import assets, errors, headers, i18n, limits
+from idp.policy import RETENTION_TIME_ZONE
+from idp.web import assets, branding, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
@@ -45,13 +48,16 @@ def install(app: Flask, services: "Services") -> None:
     i18n.install(app, secure=settings.is_secure)
     csrf.init_app(app)
     assets.install(app)
+    brand = branding.install(app, settings)
     errors.install(app)
     app.jinja_env.filters["names_in_passwords"] = _names_in_passwords
+    app.jinja_env.filters["calendar_days"] = _calendar_days
 
     @app.context_processor
     def page_context() -> dict[str, Any]:
         return {
             "settings": settings,
+            "brand": brand,
             "language": i18n.current_language(),
             "languages": i18n.language_links(),
             "year": now().year,
@@ -63,6 +69,12 @@ def _names_in_passwords(username: str) -> tuple[str, ...]:
         return names_in_passwords(parse_username(username))
     except MalformedUsername:
         return ()
+
+
+def _calendar_days(moment: datetime) -> int:
+    """How often it will be midnight in central Mexico until then: 0 is today, 1 tomorrow."""
+    zone = ZoneInfo(RETENTION_TIME_ZONE)
+    return moment.astimezone(zone).date().toordinal() - now().astimezone(zone).date().toordinal()
 
 
 def _derived(secret: str, purpose: bytes) -> str:

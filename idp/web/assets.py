@@ -26,7 +26,7 @@ SCRIPTS = {
 """The files of each group's script, in their order."""
 
 # A year stands for ever (RFC 2616 section 14.21 asks for no more); the address changes with the content.
-_FOR_EVER = "public, max-age=31536000, immutable"
+FOR_EVER = "public, max-age=31536000, immutable"
 _FOLDER = Path(__file__).parent.parent / "static"
 _BUNDLES = {"assets.style": (STYLES, "text/css"), "assets.script": (SCRIPTS, "text/javascript")}
 
@@ -96,5 +96,5 @@ def install(app: Flask) -> None:
             name = _group() if endpoint in _BUNDLES else (request.view_args or {}).get("filename", "")
             current = request.args.get("v") == _version(endpoint, name)
             # A version of another release, or none: ask again each time, the ETag makes it cheap.
-            response.headers["Cache-Control"] = _FOR_EVER if current else "no-cache"
+            response.headers["Cache-Control"] = FOR_EVER if current else "no-cache"
         return response

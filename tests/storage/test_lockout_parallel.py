@@ -22,6 +22,7 @@ from idp.accounts.sessions import Sessions
 from idp.accounts.usernames import parse_username
 from idp.audit import AuditEvent, Event
 from idp.db import Store, engine_options
+from idp.outbox import Outbox
 
 KEY = b"a key for tests, which locks nobody out"
 RIGHT = "Nieve.Tibia7"
@@ -111,7 +112,7 @@ def attack(store: Store, tmp_path: Path, now: datetime) -> Callable[[list[str]],
 @pytest.fixture
 def account(store: Store, tmp_path: Path, now: datetime) -> str:
     hasher = SlowHasher(tmp_path / "unused", None)
-    lifecycle = Lifecycle(store, hasher, Lockout(store, KEY), Sessions(store))
+    lifecycle = Lifecycle(store, hasher, Lockout(store, KEY), Lockout(store, KEY), Sessions(store), Outbox(store))
     return lifecycle.create(USERNAME, email="buzon@example.com", password=RIGHT, now=now).account_id
 
 

@@ -17,9 +17,10 @@ from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from idp import audit, policy
 from idp.db import Store
+from idp.protocol.details import ClientDetails
 from idp.protocol.errors import ClientProblem
 from idp.protocol.models import ClientRecord
-from idp.protocol.profiles import PROFILES, Profile
+from idp.protocol.profiles import PROFILES, Profile, canonical_response_type
 
 IDENTITY_SCOPES = ("openid", "profile", "email", "address", "phone", "rfc", "offline_access")
 """Scopes about a person: never given to a client acting for itself (D-72)."""
@@ -50,6 +51,7 @@ class Client:
     id_token_signed_response_alg: str
     organization_rfc: str | None
     retention_days: int | None
+    details: ClientDetails = ClientDetails()
 
     @property
     def is_public(self) -> bool:
@@ -101,6 +103,8 @@ class Registration:
     organization_rfc: str | None = None
     retention_days: int | None = None
     first_party: bool = False
+    response_types: tuple[str, ...] = ("code",)
+    details: ClientDetails = ClientDetails()
 
 
 _FIND = select(ClientRecord).where(ClientRecord.client_id == bindparam("client_id"))
@@ -227,6 +231,7 @@ def _from_row(row: Row[Any]) -> Client:
         id_token_signed_response_alg=row.id_token_signed_response_alg,
         organization_rfc=row.organization_rfc,
         retention_days=row.retention_days,
+        details=ClientDetails.from_json(row.details or {}),
     )
 
 
@@ -245,6 +250,8 @@ def _registration(client: Client) -> Registration:
         organization_rfc=client.organization_rfc,
         retention_days=client.retention_days,
         first_party=client.first_party,
+        response_types=tuple(sorted(client.response_types)),
+        details=client.details,
     )
 
 
@@ -258,7 +265,10 @@ def _to_row(registration: Registration) -> dict[str, Any]:
         "post_logout_redirect_uris": list(registration.post_logout_redirect_uris),
         "backchannel_logout_uri": registration.backchannel_logout_uri,
         "grant_types": list(registration.grant_types),
-        "response_types": ["code"] if "authorization_code" in registration.grant_types else [],
+        "response_types": [canonical_response_type(each) for each in registration.response_types]
+        if {"authorization_code", "implicit"}.intersection(registration.grant_types)
+        else [],
+        "details": registration.details.to_json(),
         "scopes": list(registration.scopes),
         "resources": list(registration.resources),
         "id_token_signed_response_alg": registration.id_token_signed_response_alg,

@@ -1,4 +1,4 @@
-"""The tables of the protocol: clients, consents, grants, refresh tokens."""
+"""The tables of the protocol: clients, consents, grants, refresh tokens, logout notices."""
 
 from datetime import datetime
 from typing import Any
@@ -33,8 +33,64 @@ class ClientRecord(Base):
     organization_rfc: Mapped[str | None] = mapped_column(String(13))
     retention_days: Mapped[int | None] = mapped_column(Integer)
     """A window narrower than the deployment's; never wider."""
+    details: Mapped[Any] = mapped_column(JSON, default=dict, server_default="{}")
+    """Further metadata, by their registered names: what `ClientDetails` holds and is not its default."""
+    client_secret_encrypted: Mapped[str | None] = mapped_column(String(200))
+    """For `client_secret_jwt` and symmetric ID token encryption alone, which need the secret itself: sealed with a key
+    of the settings, so that a backup of the database holds none (S-4)."""
+    previous_secret_digest: Mapped[str | None] = mapped_column(String(43))
+    previous_secret_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """After a rotation the old secret may live on for a while."""
+    client_secret_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    registration_token_digest: Mapped[str | None] = mapped_column(String(43))
+    """Of the registration access token (RFC 7592 section 3), for clients that registered themselves."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RegistrationToken(Base):
+    """An initial access token for dynamic registration (RFC 7591 section 3)."""
+
+    __tablename__ = "registration_token"
+
+    digest: Mapped[str] = mapped_column(String(43), primary_key=True)
+    uses_left: Mapped[int] = mapped_column(Integer)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SessionClient(Base):
+    """A client that has had tokens of a sign-in session: whom its end is told to."""
+
+    __tablename__ = "session_client"
+    __table_args__ = (Index("ix_session_client_expires_at", "expires_at"),)
+
+    sid: Mapped[str] = mapped_column(String(36), primary_key=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id", ondelete="CASCADE"), primary_key=True)
+    account_id: Mapped[str] = mapped_column(String(36))
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When the session can be no longer: the row is swept after."""
+
+
+class LogoutDelivery(Base):
+    """A back-channel logout notice that waits for its client (OIDC Back-Channel Logout section 2.5)."""
+
+    __tablename__ = "logout_delivery"
+    __table_args__ = (Index("ix_logout_delivery_due_at", "ended_at", "due_at"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    """Also the `jti` of its logout token."""
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id", ondelete="CASCADE"))
+    account_id: Mapped[str] = mapped_column(String(36))
+    sid: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    outcome: Mapped[str | None] = mapped_column(String(8))
+    """`sent`, or `failed` once it was given up."""
+    error: Mapped[str | None] = mapped_column(String(200))
 
 
 class Consent(Base):
@@ -69,6 +125,8 @@ class Grant(Base):
     auth_time: Mapped[datetime] = mapped_column(UtcDateTime)
     amr: Mapped[Any] = mapped_column(JSON)
     acr: Mapped[str] = mapped_column(String(16))
+    claims: Mapped[Any | None] = mapped_column(JSON)
+    """What the `claims` parameter asked for, by `userinfo` and `id_token` (OIDC Core section 5.5)."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     """When the last token that may come of it is dead; the row is swept after."""

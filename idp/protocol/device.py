@@ -1,0 +1,1 @@
+"""The device grant: codes, what the person sees, polling (RFC 8628)."""

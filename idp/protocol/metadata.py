@@ -1,0 +1,1 @@
+"""Which client metadata is let through: one check for operators and for dynamic registration."""

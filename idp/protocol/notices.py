@@ -1,0 +1,1 @@
+"""Back-channel logout notices: queued with the end of a session, delivered by the worker."""

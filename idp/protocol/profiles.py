@@ -31,7 +31,7 @@ PROFILES = {
         name="modern",
         requires_pkce=True,
         response_types=frozenset({"code"}),
-        response_modes=frozenset({"query", "form_post"}),
+        response_modes=frozenset({"query"}),
         default_response_modes=frozenset({"query"}),
         token_endpoint_auth_methods=_AUTH_METHODS,
         grant_types=_GRANTS,
@@ -45,7 +45,8 @@ PROFILES = {
             {"code", "id_token", "id_token token", "code id_token", "code token", "code id_token token"}
         ),
         response_modes=frozenset({"query", "fragment", "form_post"}),
-        default_response_modes=frozenset({"query", "fragment", "form_post"}),
+        # P-4: form_post is for clients that registered it.
+        default_response_modes=frozenset({"query", "fragment"}),
         token_endpoint_auth_methods=_AUTH_METHODS | {"client_secret_jwt"},
         grant_types=_GRANTS | {"implicit"},
         subject_types=frozenset({"public", "pairwise"}),

@@ -27,7 +27,7 @@ class Catcher:
         return {"IDP_MAIL_SERVER": "127.0.0.1", "IDP_MAIL_PORT": str(self.port), "IDP_MAIL_TLS": "none"}
 
     # aiosmtpd decides the name and the arguments.
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802, ARG002
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         """Called by aiosmtpd once a mail is complete."""
         mail = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(mail, EmailMessage)
@@ -51,6 +51,10 @@ class Catcher:
                 assert left > 0, f"no mail {number} to {recipient} with {subject!r} came; what did: {subjects}"
                 self._arrived.wait(left)
             return self._found(recipient, subject)[number - 1]
+
+    def link(self, recipient: str, subject: str, *, number: int = 1) -> str:
+        """The link in that mail."""
+        return link_in(self.wait_for(recipient, subject, number=number))
 
     def _found(self, recipient: str, subject: str) -> list[EmailMessage]:
         return [mail for to, mail in self._mails if to == recipient and subject in str(mail["Subject"])]

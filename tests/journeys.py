@@ -110,9 +110,7 @@ class Person:
     `solve` reads CAPTCHAs for it (`Provider.solve`); `address` is the one of 127.0.0.0/8 from which it comes.
     """
 
-    def __init__(
-        self, issuer: str, *, solve: Callable[[str], str] | None = None, address: str | None = None
-    ) -> None:
+    def __init__(self, issuer: str, *, solve: Callable[[str], str] | None = None, address: str | None = None) -> None:
         self.issuer = issuer
         self.http = requests.Session()
         self.http.trust_env = False

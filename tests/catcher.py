@@ -16,10 +16,22 @@ ARRIVES_WITHIN = 30.0
 class Catcher:
     """The mails that arrived, oldest first, by recipient."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self.port = port
         self._mails: list[tuple[str, EmailMessage]] = []
         self._arrived = threading.Condition()
-        self.port = 0
+        self._controller: Controller | None = None
+
+    def start(self) -> None:
+        """Listen."""
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    def stop(self) -> None:
+        """Listen no more; what has arrived is kept."""
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -73,11 +85,9 @@ def link_in(mail: EmailMessage) -> str:
 @contextmanager
 def catching(port: int) -> Iterator[Catcher]:
     """A catcher that listens on this port of loopback."""
-    catcher = Catcher()
-    catcher.port = port
-    controller = Controller(catcher, hostname="127.0.0.1", port=port)
-    controller.start()
+    catcher = Catcher(port)
+    catcher.start()
     try:
         yield catcher
     finally:
-        controller.stop()
+        catcher.stop()

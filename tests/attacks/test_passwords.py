@@ -173,10 +173,21 @@ def test_a_live_session_alone_changes_no_question(rig: Rig, account: Account, cu
 @pytest.mark.spec("D-70", "A 15.3.3")
 def test_fields_that_no_form_asks_for_change_nothing(rig: Rig, account: Account) -> None:
     extra = {
-        **{"is_admin": "1", "email_verified": "1", "email": "ladron@evil.example", "role": "admin", "kind": "staff"},
-        **{"sub": "otro", "id": "otro", "username": "adm.yo", "rfc": "XAXX010101000", "organization_id": "otro"},
-        **{"changed_at": "2030-01-01", "password_changed_at": "2030-01-01T00:00:00Z", "state": "disabled"},
-        **{"epoch": "99", "account_id": "otro"},
+        "is_admin": "1",
+        "email_verified": "1",
+        "email": "ladron@evil.example",
+        "role": "admin",
+        "kind": "staff",
+        "sub": "otro",
+        "id": "otro",
+        "username": "adm.yo",
+        "rfc": "XAXX010101000",
+        "organization_id": "otro",
+        "changed_at": "2030-01-01",
+        "password_changed_at": "2030-01-01T00:00:00Z",
+        "state": "disabled",
+        "epoch": "99",
+        "account_id": "otro",
     }
     row = (
         "SELECT id, username, kind, role, rfc, organization_id, email, email_verified, state, claims"

@@ -28,12 +28,12 @@ def differences(
     found: list[str] = []
     pairs = zip(journey(person(), one), journey(person(), other), strict=True)
     for number, (first, second) in enumerate(pairs, 1):
-        left, right = _shape(first, one), _shape(second, other)
+        left, right = shape(first, one), shape(second, other)
         found += [f"answer {number}: {line}" for line in difflib.unified_diff(left, right, lineterm="", n=0)]
     return found
 
 
-def _shape(response: requests.Response, username: str) -> list[str]:
+def shape(response: requests.Response, username: str) -> list[str]:
     """A response as lines in which nothing is left that is random or was typed."""
     headers = [
         f"{name}: {_blank(value, username)}"

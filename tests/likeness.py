@@ -12,7 +12,7 @@ HANDLES = (
     re.compile(r'(?<=name="csrf_token" value=")[^"]+'),
     re.compile(r'(?<=name="captcha_handle" value=")[^"]+'),
     re.compile(r"(?<=/captcha/)[A-Za-z0-9_.-]+(?=\.(?:png|wav))"),
-    re.compile(r"(?<=<blockquote)[^>]*>.*?(?=</blockquote>)", re.DOTALL),
+    re.compile(r'(?<=id="question-text">).*?(?=</p>)'),
 )
 """What is random in a page, and the secret question, which is another one for another name."""
 CHANGING_HEADERS = {"date", "x-request-id", "set-cookie", "content-length"}

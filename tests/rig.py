@@ -95,7 +95,9 @@ class Rig:
         """An account without a password, to whom the invitation is mailed; with one, an active account."""
         username = self.username(prefix)
         email = f"buzon-{username.rpartition('.')[2].lower()}@cliente.example"
-        aged: dict[str, Any] = {} if changed_at is None else {"password_changed_at": changed_at}
+        more: dict[str, Any] = {} if changed_at is None else {"password_changed_at": changed_at}
+        if prefix == "CT.":
+            more["organization_rfc"] = self.add().username
         with self.provider.doors() as services:
             services.lifecycle.create(
                 username,
@@ -105,7 +107,7 @@ class Rig:
                 password=password,
                 question=QUESTION if password and answer else None,
                 answer=answer if password else None,
-                **aged,
+                **more,
             )
         return Account(username, password or "", email, answer or "")
 
@@ -129,9 +131,9 @@ class Rig:
         }
         return Request(f"{self.issuer}/oauth/authorize?{urlencode(query)}", verifier, state, client)
 
-    def tokens(self, person: Person, account: Account, client: Client | None = None) -> dict[str, Any]:
+    def tokens(self, person: Person, account: Account, client: Client | None = None, **more: str) -> dict[str, Any]:
         """Sign in at a client and redeem its code."""
-        asked = self.request(client)
+        asked = self.request(client, **more)
         callback = parameters(person.authorize(asked.url, account.username, account.password))
         status, answer = self.call(
             "/oauth/token",

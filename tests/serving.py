@@ -143,7 +143,10 @@ class Provider:
         """What a person would read in the CAPTCHA of this handle or image, or hear of this audio."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
-            connection.connect(self.settings["IDP_TEST_CAPTCHA_SOCKET"])
+            # Its process may still be starting when the server answers already.
+            deadline = time.monotonic() + START_WAIT
+            while connection.connect_ex(self.settings["IDP_TEST_CAPTCHA_SOCKET"]) and time.monotonic() < deadline:
+                time.sleep(0.05)
             connection.sendall(challenge.encode() + b"\n")
             with connection.makefile("rb") as answers:
                 answer = answers.readline().decode().strip()

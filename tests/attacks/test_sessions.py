@@ -145,12 +145,16 @@ def test_refresh_is_dead_after_disabling(rig: Rig, account: Account) -> None:
 
 
 @pytest.mark.spec("D-28", "W-3")
-def test_refresh_lives_on_until_the_person_signs_out(rig: Rig, account: Account) -> None:
+def test_sign_out_ends_what_was_not_given_for_use_without_the_person(rig: Rig, account: Account) -> None:
+    """The policy is OIDC Back-Channel Logout section 2.7: what `offline_access` gave is for after the sign-out."""
     person = rig.person()
-    status, tokens = rig.refresh(rig.tokens(person, account))
-    assert status == 200
+    offline = rig.tokens(person, account)
+    online = rig.tokens(person, account, scope="openid rfc")
+    assert "refresh_token" not in online
+    assert rig.is_active(online["access_token"])
     person.send(person.visit("/logout"), "form-signout")
-    assert refused(rig.refresh(tokens))
+    assert not rig.is_active(online["access_token"])
+    assert rig.refresh(offline)[0] == 200
 
 
 def refused(answer: tuple[int, dict[str, str]]) -> bool:

@@ -1,4 +1,4 @@
-"""Every row of the manual in Chromium with the keyboard alone: wide, narrow, light, dark, Spanish, English, no scripts."""
+"""Every row of the manual in Chromium by keyboard: wide, narrow, light, dark, Spanish, English, without scripts."""
 
 from pathlib import Path
 

@@ -62,6 +62,8 @@ class Visitor:
             assert walk.measure("() => document.getAnimations().length") == 0
         walk.page.keyboard.press("Enter")
         expect(alert).to_be_hidden()
+        if walk.setup.scripts:
+            expect(walk.page.locator("#username")).to_be_focused()
         expect(walk.page.locator("#username")).to_have_value("")
         expect(walk.page.locator("#password")).to_have_value("")
 

@@ -16,8 +16,10 @@ REFUSALS = ("400", "403", "404", "410", "429")
 
 FOCUS = """selector => {
   const found = document.activeElement;
-  if (!found || found === document.body) return {at: "", wanted: false, seen: true};
-  const style = getComputedStyle(found), box = found.getClientRects()[0] || found.getBoundingClientRect();
+  const box = found && found.getClientRects()[0];
+  // Nobody has it; or what had it is gone, which the browser notices when it draws next.
+  if (!box || found === document.body) return {at: "", wanted: false, seen: true};
+  const style = getComputedStyle(found);
   const ringed = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
   const inView = box.top >= -1 && box.bottom <= innerHeight + 1 && box.left >= -1 && box.right <= innerWidth + 1;
   const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);

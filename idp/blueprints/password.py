@@ -13,7 +13,7 @@ from idp.accounts.errors import AddressThrottled, AnswerRefused, PasswordRefused
 from idp.accounts.permits import Means, Permit
 from idp.policy import PASSWORD_LIFETIME
 from idp.web.attempts import attempt, forget_failures, keep_device
-from idp.web.browser import current_browser, forget_browser, replace_cookie, say_once
+from idp.web.browser import begin_anew, current_browser, replace_cookie, say_once
 from idp.web.current import now, services
 from idp.web.errors import say_wait, stale_form_text, wait_text
 from idp.web.forms import NewPasswordForm, RecoveredPasswordForm
@@ -133,7 +133,7 @@ def set_password() -> ResponseReturnValue:
     found, browser = kept_waiting(), current_browser()
     if browser is not None and browser.account_id == permit.account_id:
         # Their session here has just ended with all the others.
-        forget_browser()
+        begin_anew()
     drop()
     forget_failures()
     session.pop("recover", None)

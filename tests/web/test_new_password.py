@@ -290,3 +290,18 @@ def test_a_change_form_left_open_too_long_begins_again(visitor: Visitor, service
     services.passwords.epochs["id-2"] = 3
     sent = visitor.fill("form-password", page, **BOTH)
     assert (sent.status, sent.response.headers["Location"]) == (303, "/login")
+
+
+@pytest.mark.spec("Q-5")
+@pytest.mark.parametrize(
+    ("means", "address", "place"),
+    [(Means.EXPIRED, "/password", "/login"), (Means.LINK, "/recover/password", "/recover")],
+)
+def test_who_leaves_closes_the_page_for_whoever_comes_next(
+    visitor: Visitor, services: Services, means: Means, address: str, place: str
+) -> None:
+    hold(visitor, services, means)
+    sent = visitor.fill("form-password", address, **BOTH, leave="1")
+    assert (sent.status, sent.response.headers["Location"]) == (303, "/login")
+    assert services.passwords.set_by == []
+    assert visitor.get(address).response.headers["Location"] == place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Connection, Integer, String, insert
+from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db import Base, UtcDateTime, prepare
@@ -53,12 +53,14 @@ class Event(enum.StrEnum):
     CLIENT_SECRET_ROTATE = "client:secret:rotate"
     KEY_ROTATE = "operator:key:rotate"
     KEY_RETIRE = "operator:key:retire"
+    MAIL_RETRY = "operator:mail:retry"
 
 
 class AuditEvent(Base):
     """One event. Rows are inserted, never changed."""
 
     __tablename__ = "audit_event"
+    __table_args__ = (Index("ix_audit_event_account_id", "account_id", "id"),)
 
     # SQLite gives an automatic number only to an INTEGER key.
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)

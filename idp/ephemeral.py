@@ -1,4 +1,4 @@
-"""Short-lived things behind five verbs: codes, interactions, challenges, replay marks, rate counters.
+"""Short-lived things behind a few verbs: codes, interactions, challenges, replay marks, rate counters.
 
 Keys are kept as SHA-256 digests under their *kind*, so that a value of one kind is never accepted for another and
 the table holds nothing that could be used (security.md S-3, S-4). Each verb commits by itself; where a rollback can
@@ -53,6 +53,14 @@ class Taken:
     value: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """A window of `hit` that is open."""
+
+    count: int
+    ends_at: datetime
+
+
 _T = EphemeralValue
 # Prepared once: compiling a statement costs more than running it.
 _GET = select(_T.value).where(
@@ -74,6 +82,15 @@ _TAKE = (
 )
 _SPENT = select(_T.value).where(
     _T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"), _T.spent_at.is_not(None)
+)
+_HITS = select(_T.hits, _T.expires_at).where(
+    _T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"), _T.expires_at > bindparam("now")
+)
+_UNHIT = (
+    update(_T)
+    .where(_T.kind == bindparam("a_kind"), _T.key_digest == bindparam("a_digest"), _T.expires_at > bindparam("a_now"))
+    .values(hits=case((_T.hits > bindparam("a_step"), _T.hits - bindparam("a_step")), else_=0))
+    .returning(_T.hits)
 )
 _DROP = delete(_T).where(_T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"))
 
@@ -163,23 +180,45 @@ class Ephemeral:
         with self._write(tx) as connection:
             return connection.execute(statement).first() is not None
 
-    def hit(self, kind: str, key: str, window: timedelta, *, now: datetime) -> int:
-        """Count one more within the fixed window that the first hit opened; the count, this one included."""
+    def hit(
+        self,
+        kind: str,
+        key: str,
+        window: timedelta,
+        *,
+        now: datetime,
+        step: int = 1,
+        tx: Connection | None = None,
+    ) -> int:
+        """Count `step` more within the fixed window that the first hit opened; the count, these included.
+
+        A negative step takes hits of a window back while it is open, opens none and never goes below zero.
+        """
+        if step < 0:
+            with self._write(tx) as connection:
+                given = {"a_kind": kind, "a_digest": digest(key), "a_now": now, "a_step": -step}
+                return connection.execute(_UNHIT, given).scalar() or 0
         expires_at = now + window
         fresh = _T.expires_at <= now
         statement = self._store.insert(_T).values(
-            kind=kind, key_digest=digest(key), value=None, hits=1, expires_at=expires_at, swept_at=expires_at
+            kind=kind, key_digest=digest(key), value=None, hits=step, expires_at=expires_at, swept_at=expires_at
         )
         counted = statement.on_conflict_do_update(
             index_elements=["kind", "key_digest"],
             set_={
-                "hits": case((fresh, 1), else_=_T.hits + 1),
+                "hits": case((fresh, step), else_=_T.hits + step),
                 "expires_at": case((fresh, expires_at), else_=_T.expires_at),
                 "swept_at": case((fresh, expires_at), else_=_T.swept_at),
             },
         ).returning(_T.hits)
-        with self._store.write() as connection:
+        with self._write(tx) as connection:
             return int(connection.execute(counted).scalar_one())
+
+    def hits(self, kind: str, key: str, *, now: datetime) -> Hits | None:
+        """How far the window has come, or None where none is open. Nothing changes."""
+        with self._store.read() as connection:
+            row = connection.execute(_HITS, {"kind": kind, "digest": digest(key), "now": now}).first()
+        return None if row is None else Hits(row.hits, row.expires_at)
 
     def drop(self, kind: str, key: str, *, tx: Connection | None = None) -> None:
         """Forget the value, if there is one."""

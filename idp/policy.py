@@ -68,6 +68,12 @@ MAILBOX_WINDOW = timedelta(hours=1)
 EXPIRY_WARNINGS = (7, 3, 1)
 """Days before a password's end at which its owner is warned, on the page and by mail (product.md, M5)."""
 
+EXPIRY_WARNING_INTERVAL = timedelta(minutes=10)
+"""How often the worker looks whose password is about to end."""
+
+EXPIRY_WARNING_BATCH = 100
+"""Accounts that are warned in one transaction."""
+
 MAIL_POLL_INTERVAL = timedelta(seconds=1)
 """How often the worker looks for mail that is due: handed over within 5 s for half of it, 60 s for all (F-6)."""
 
@@ -90,11 +96,28 @@ MAIL_PARALLEL_MAX = 10
 MAIL_TIMEOUT = timedelta(seconds=30)
 """For each step of the conversation with the mail server."""
 
+MAIL_DEADLINE = timedelta(minutes=4)
+"""For the whole conversation: a server that drips is cut off before the lease ends."""
+
 MAIL_LEASE = timedelta(minutes=5)
 """How long a worker has a message to itself; if it dies meanwhile, another tries again afterwards."""
 
+MAIL_TURN_MAX = 1000
+"""Messages after which a worker says in its log how it is going."""
+
+MAIL_STOP_WAIT = timedelta(seconds=8)
+"""How long a worker that is told to stop waits for the mail server's answers."""
+
+MAIL_KEPT = timedelta(days=30)
+"""How long a message that has ended is still known, for operators' questions."""
+
 PASSWORD_LIFETIME = timedelta(days=30)
 """A password is good until `changed_at` plus this, to the second. SAT asks it of every PAC; the manual, page 2."""
+
+ACTIVITY_PAGE = 50
+ACTIVITY_CHART_DAYS = 14
+ACTIVITY_CHART_MAX = 500
+"""Lines on a page of one's own activity; days of the chart, and the most lines that are read to draw it (S17, S22)."""
 
 PASSWORD_LENGTH_MIN = 8
 """Code points. The manual, figure 8."""
@@ -119,6 +142,9 @@ SECRET_ANSWER_LENGTH_MIN = 4
 SESSION_IDLE_LIFETIME = timedelta(minutes=10)
 SESSION_ABSOLUTE_LIFETIME = timedelta(hours=12)
 """A sign-in session: product.md, section 2."""
+
+SESSION_IDLE_WARNING = timedelta(minutes=2)
+"""How long before the idle limit a page says so, and offers to stay (WCAG 2.2.1; ux.md, section 4)."""
 
 SESSION_TOUCH_INTERVAL = timedelta(minutes=1)
 """A session notes that it was used at most this often, so that reading a page seldom costs a write."""

@@ -13,15 +13,23 @@ from sqlalchemy import Connection, Engine
 from idp import policy, retention
 from idp.accounts.captcha import Captcha
 from idp.accounts.credentials import Credentials
+from idp.accounts.devices import Devices
 from idp.accounts.directory import Directory, SubjectRow
+from idp.accounts.expiry import ExpiryWarnings
 from idp.accounts.lifecycle import Lifecycle
+from idp.accounts.links import Links
 from idp.accounts.lockout import Lockout
+from idp.accounts.own_account import OwnAccount
 from idp.accounts.passwords import Hasher
+from idp.accounts.recovery import Recovery
+from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.signin import SignIn
+from idp.accounts.throttle import AddressThrottle
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
+from idp.outbox import Outbox
 from idp.protocol.clients import Clients
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
@@ -39,11 +47,17 @@ class Services:
     store: Store
     ephemeral: Ephemeral
     keys: KeyRing
-    sessions: Sessions
+    outbox: Outbox
     captcha: Captcha
+    sessions: Sessions
+    devices: Devices
     sign_in: SignIn
+    recovery: Recovery
+    links: Links
+    own_account: OwnAccount
     lifecycle: Lifecycle
     directory: Directory
+    expiry_warnings: ExpiryWarnings
     protocol: ProtocolServer
 
     def check_ready(self, now: datetime) -> None:
@@ -57,6 +71,9 @@ class Services:
             "ephemeral": self.ephemeral.sweep(now=now),
             "grants": self.protocol.services.tokens.sweep(now=now),
             "sessions": self.sessions.sweep(now),
+            "devices": self.devices.sweep(now),
+            "links": self.links.sweep(now),
+            "mails": self.outbox.sweep(now),
         }
 
 
@@ -65,9 +82,21 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     store = Store(engine)
     ephemeral = Ephemeral(store)
     keys = KeyRing(settings.keys_dir, strict=settings.is_production)
+    outbox = Outbox(store)
+    brand_words = (settings.brand, settings.company, "Llavero")
+
     lockout = Lockout(store, _derive_key(settings, "lockout"))
+    question_lockout = Lockout(
+        store,
+        _derive_key(settings, "lockout"),
+        attempts=policy.QUESTION_ATTEMPTS,
+        duration=policy.QUESTION_CLOSED_FOR,
+        purpose="question_counter",
+    )
     hasher = Hasher(_hash_slots())
-    credentials = Credentials(store, hasher, lockout)
+    throttle = AddressThrottle(ephemeral)
+    devices = Devices(store, enabled=settings.lockout_trusted_devices)
+    captcha = Captcha(ephemeral, _derive_key(settings, "captcha"))
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
@@ -79,23 +108,65 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     def end_grants_of_session(tx: Connection, sid: str, now: datetime) -> None:
         tokens.end_session(tx, sid, now=now)
 
+    credentials = Credentials(store, hasher, lockout, throttle, devices, captcha, outbox)
+    renewal = Renewal(
+        store,
+        hasher,
+        lockout,
+        question_lockout,
+        sessions,
+        devices,
+        outbox,
+        brand_words=brand_words,
+        on_change=revoke_grants,
+    )
+    links = Links(store, ephemeral, _derive_key(settings, "links"), issuer=settings.issuer)
     return Services(
         settings=settings,
         store=store,
         ephemeral=ephemeral,
         keys=keys,
+        outbox=outbox,
+        captcha=captcha,
         sessions=sessions,
-        captcha=Captcha(ephemeral, _derive_key(settings, "captcha")),
-        sign_in=SignIn(store, credentials, sessions, on_sign_out=end_grants_of_session),
+        devices=devices,
+        sign_in=SignIn(store, credentials, sessions, devices, renewal, on_sign_out=end_grants_of_session),
+        recovery=Recovery(
+            store,
+            hasher,
+            question_lockout,
+            throttle,
+            ephemeral,
+            outbox,
+            links,
+            renewal,
+            decoy_key=_derive_key(settings, "decoy"),
+            mode=settings.recovery_question,
+        ),
+        links=links,
+        own_account=OwnAccount(
+            store,
+            hasher,
+            credentials,
+            sessions,
+            devices,
+            renewal,
+            outbox,
+            on_sign_out=end_grants_of_session,
+        ),
         lifecycle=Lifecycle(
             store,
             hasher,
             lockout,
+            question_lockout,
             sessions,
-            brand_words=(settings.brand, settings.company, "Llavero"),
+            devices,
+            outbox,
+            brand_words=brand_words,
             on_disable=revoke_grants,
         ),
         directory=directory,
+        expiry_warnings=ExpiryWarnings(store, outbox),
         protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
     )
 

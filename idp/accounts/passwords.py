@@ -31,6 +31,7 @@ _DISALLOWED = re.compile(
 )
 # Control, format, surrogate, private use, unassigned. RFC 8264 lets ZWJ and ZWNJ (Cf) stand in some contexts; we are
 # stricter, since keyboards put them where nobody sees them.
+_NUMBER = re.compile("[0-9]{1,18}")
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -85,6 +86,10 @@ class Hasher:
                 _log.error("a stored password hash cannot be read")
                 return False
 
+    def pretend(self) -> None:
+        """Take as long as `verify` and compare nothing: for refusals that must not come sooner than others (L-9)."""
+        Hasher.verify(self, "", None)
+
     def needs_rehash(self, hashed: str) -> bool:
         """Whether the hash was made with other parameters than policy asks for now."""
         return self._argon2.check_needs_rehash(hashed)
@@ -123,7 +128,7 @@ def check_new_password(password: str, *, username: "Username", brand_words: Sequ
         PasswordRule.DIGIT: "Nd" not in categories,
         PasswordRule.PUNCT: not any(category[0] in "PS" for category in categories),
         PasswordRule.CONTROL: normal is None,
-        PasswordRule.NOT_RFC: _names_user(text, username),
+        PasswordRule.NOT_RFC: names_user(text, username),
         PasswordRule.COMMON: _names_brand(text, brand_words) or is_known(text),
     }
     rules = tuple(rule for rule, is_broken in broken.items() if is_broken)
@@ -131,15 +136,50 @@ def check_new_password(password: str, *, username: "Username", brand_words: Sequ
         raise PasswordRefused(rules)
 
 
-def _names_user(text: str, username: "Username") -> bool:
-    # "nada de su usuario ni de su RFC": nor its readable part alone, initials and date without the homoclave.
-    squeezed = _squeeze(text)
+def only_digits_differ(one: str, other: str) -> bool:
+    """Whether two passwords are the same but for their decimal digits: `Enero2026.` and `Enero2027.` (PW-5)."""
+    return _without_digits(one) == _without_digits(other)
+
+
+def find_neighbours(password: str) -> tuple[str, ...]:
+    """The passwords whose last number is one less or one more than that of this one, as people write them."""
+    numbers = list(_NUMBER.finditer(password))
+    if not numbers:
+        return ()
+    start, end = numbers[-1].span()
+    typed = password[start:end]
+    value = int(typed)
+    written = {str(value + 1).zfill(len(typed))}
+    if value > 0:
+        # Before `10` came `9` or `09`.
+        less = str(value - 1)
+        written |= {less.zfill(len(typed)), less.zfill(len(typed) - len(str(value)) + len(less))}
+    return tuple(password[:start] + form + password[end:] for form in sorted(written))
+
+
+def _without_digits(password: str) -> str:
+    normal = normalise_password(password)
+    text = password if normal is None else normal
+    return "".join(char for char in text if unicodedata.category(char) != "Nd")
+
+
+def names_in_passwords(username: "Username") -> tuple[str, ...]:
+    """What may not stand in this person's password, as letters and digits without case and accents (PW-4).
+
+    "Nada de su usuario ni de su RFC": nor its readable part alone, initials and date without the homoclave.
+    """
     name = username.canonical.partition(".")[2] or username.canonical
     named = {_squeeze(username.canonical), _squeeze(name)}
     if username.rfc is not None:
         named.add(_squeeze(username.rfc[:-3]))
     # A staff name may be two letters, which stand in half of all passwords.
-    return any(len(each) >= _STEM_LENGTH_MIN and each in squeezed for each in named)
+    return tuple(sorted(each for each in named if len(each) >= _STEM_LENGTH_MIN))
+
+
+def names_user(text: str, username: "Username") -> bool:
+    """Whether a text has the username or the RFC in it, in any case and spacing."""
+    squeezed = _squeeze(text)
+    return any(each in squeezed for each in names_in_passwords(username))
 
 
 def _names_brand(text: str, brand_words: Sequence[str]) -> bool:
@@ -240,7 +280,12 @@ def _squeeze(text: str) -> str:
 def normalise_answer(text: str) -> str:
     """A secret answer as it is compared (Q-4): without accents and case, punctuation and spaces collapsed to one space.
 
-    What people change without noticing between two typings is gone; the words are not.
+    What people change without noticing between two typings is gone; the words are not. What is left can be hashed
+    like a password, whatever was typed.
     """
-    spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in _plain(text))
-    return " ".join(spaced.split())
+    # First apart, since some letters that only look otherwise have no small form of their own.
+    plain = _plain(unicodedata.normalize("NFKD", text))
+    spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in plain)
+    # Composed again, since what cannot stand in a password are the parts of Korean letters, alone; those go.
+    composed = _DISALLOWED.sub(" ", unicodedata.normalize("NFC", spaced))
+    return " ".join(composed.split())

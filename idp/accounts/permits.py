@@ -14,6 +14,8 @@ class Means(enum.StrEnum):
     LINK = "link"
     EXPIRED = "expired"
     INVITATION = "invitation"
+    CURRENT = "current"
+    """The current password, typed in the same form: such a permit is made and used within one call, never held."""
 
 
 @dataclass(frozen=True, slots=True)

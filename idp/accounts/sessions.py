@@ -37,6 +37,28 @@ _SAVE = update(_S).where(_S.id == bindparam("digest")).values(data=bindparam("ne
 _DELETE = delete(_S).where(_S.id == bindparam("digest"))
 
 
+_LIST = (
+    select(_S.sid, _S.address, _S.user_agent, _S.auth_time, _S.last_seen_at)
+    .where(
+        _S.account_id == bindparam("account_id"),
+        _S.expires_at > bindparam("now"),
+        _S.last_seen_at > bindparam("idle_since"),
+    )
+    .order_by(_S.last_seen_at.desc(), _S.sid)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A signed-in session, as its person may see it; nothing here is worth anything as a cookie."""
+
+    sid: str
+    address: str | None
+    user_agent: str | None
+    auth_time: datetime
+    last_seen_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Browser:
     """One browser's session, as it was found. Signed in where `account_id` stands."""
@@ -153,10 +175,45 @@ class Sessions:
         """Kill every session of an account; how many there were."""
         return int(tx.execute(delete(_S).where(_S.account_id == account_id)).rowcount)
 
+    def sign_out_everywhere(self, tx: Connection, account_id: str, now: datetime) -> tuple[str, ...]:
+        """Kill every session of an account, each of them a sign-out; their `sid`s."""
+        ended = tx.scalars(delete(_S).where(_S.account_id == account_id).returning(_S.sid)).all()
+        for _ in ended:
+            audit.record(tx, Event.SIGNOUT, now=now, account_id=account_id)
+        return tuple(sid for sid in ended if sid is not None)
+
     def sweep(self, now: datetime) -> int:
         """Delete the rows that have ended; how many went."""
         with self._store.write() as tx:
             return int(tx.execute(delete(_S).where(_S.expires_at <= now)).rowcount)
+
+    # -- what a person sees of the own sessions (W-9) ----------------------------------------------------------------
+
+    def list_of(self, account_id: str, now: datetime) -> "tuple[SessionRow, ...]":
+        """The account's sessions that are alive at `now`, the one used last first."""
+        alive = {"account_id": account_id, "now": now, "idle_since": now - policy.SESSION_IDLE_LIFETIME}
+        with self._store.read() as connection:
+            rows = connection.execute(_LIST, alive).all()
+        return tuple(
+            SessionRow(row.sid, row.address, row.user_agent, row.auth_time, row.last_seen_at)
+            for row in rows
+            if row.sid is not None and row.auth_time is not None
+        )
+
+    def sign_out_one(self, tx: Connection, account_id: str, sid: str, now: datetime) -> bool:
+        """Kill this session, if it is the account's; a sign-out like any other."""
+        ended = tx.execute(delete(_S).where(_S.account_id == account_id, _S.sid == sid)).rowcount > 0
+        if ended:
+            audit.record(tx, Event.SIGNOUT, now=now, account_id=account_id)
+        return ended
+
+    def sign_out_others(self, tx: Connection, browser: Browser, now: datetime) -> tuple[str, ...]:
+        """Kill every session of the browser's account but its own, each of them a sign-out; their `sid`s."""
+        others = delete(_S).where(_S.account_id == browser.account_id, _S.id != browser.digest)
+        ended = tx.scalars(others.returning(_S.sid)).all()
+        for _ in ended:
+            audit.record(tx, Event.SIGNOUT, now=now, account_id=browser.account_id)
+        return tuple(sid for sid in ended if sid is not None)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

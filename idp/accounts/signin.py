@@ -5,15 +5,18 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select
 
-from idp.accounts.credentials import Credentials, Person, VerifiedAccount
+from idp import audit
+from idp.accounts.attempts import Attempt
+from idp.accounts.credentials import PASSWORD_ACR, PASSWORD_AMR, Credentials, Person, SignedIn, VerifiedAccount
+from idp.accounts.devices import Devices
+from idp.accounts.errors import PermitGone
 from idp.accounts.models import Account, Kind, State
+from idp.accounts.permits import Means, Permit
+from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.usernames import parse_username
+from idp.audit import Event
 from idp.db import Store
-
-PASSWORD_AMR = ("pwd",)
-"""RFC 8176."""
-PASSWORD_ACR = "1"
 
 _FIND_PERSON = select(Account.id, Account.username, Account.kind, Account.name, Account.locale).where(
     Account.id == bindparam("account_id"), Account.state == State.ACTIVE
@@ -38,62 +41,87 @@ class SignIn:
         store: Store,
         credentials: Credentials,
         sessions: Sessions,
+        devices: Devices,
+        renewal: Renewal,
         *,
         on_sign_out: OnSignOut = _end_nothing_more,
     ) -> None:
         self._store = store
         self._credentials = credentials
         self._sessions = sessions
+        self._devices = devices
+        self._renewal = renewal
         self._on_sign_out = on_sign_out
 
-    def sign_in(
-        self,
-        typed: str,
-        password: str,
-        *,
-        browser: Browser | None,
-        now: datetime,
-        address: str | None = None,
-        user_agent: str | None = None,
-    ) -> tuple[str, Person]:
-        """The cookie of a new signed-in session, and who signed in.
+    def sign_in(self, typed: str, password: str, *, attempt: Attempt, now: datetime) -> SignedIn:
+        """A new signed-in session at the attempt's browser, which is known from now on (L-6).
 
         Refuses with `MalformedUsername`, which is no attempt and depends on the text alone, and with what
         `Credentials.check` refuses; then no session begins, and that of the browser stays as it was.
         """
         username = parse_username(typed)
-        cookies: list[str] = []
+        begun: list[SignedIn] = []
 
         def start(tx: Connection, found: VerifiedAccount) -> None:
-            if browser is not None and browser.account_id not in {None, found.account_id}:
-                # Somebody else was signed in here: for them this is a sign-out like any other.
-                self._end(tx, browser, now)
-            cookies.append(
-                self._sessions.sign_in(
-                    tx,
-                    browser,
-                    found.account_id,
-                    amr=PASSWORD_AMR,
-                    acr=PASSWORD_ACR,
-                    now=now,
-                    address=address,
-                    user_agent=user_agent,
-                )
-            )
+            begun.append(self._start(tx, found.person, attempt, now))
 
-        found = self._credentials.check(username, password, now, on_success=start)
-        return cookies[0], found.person
+        self._credentials.check(username, password, now, attempt=attempt, on_success=start)
+        return begun[0]
 
-    def sign_out(self, browser: Browser, now: datetime) -> None:
-        """End the browser's session on the server, and what `on_sign_out` ends with it."""
+    def renew(self, permit: Permit, new_password: str, *, attempt: Attempt, now: datetime) -> SignedIn:
+        """Set the new password that follows an expired one, and sign in, in one transaction (M5 of product.md).
+
+        Refuses with `PasswordRefused`, `PermitGone` (a permit of another kind too) and `HashingOverloaded`; then
+        nothing has changed.
+        """
+        if permit.means is not Means.EXPIRED:
+            raise PermitGone
+        begun: list[SignedIn] = []
+
+        def start(tx: Connection) -> None:
+            person = _find_person(tx, permit.account_id)
+            if person is None:
+                raise PermitGone
+            audit.record(tx, Event.SIGNIN_SUCCESS, now=now, account_id=person.account_id, detail={"renewed": True})
+            begun.append(self._start(tx, person, attempt, now))
+
+        self._renewal.renew(permit, new_password, now=now, event=Event.PASSWORD_CHANGE, then=start)
+        return begun[0]
+
+    def sign_out(self, browser: Browser, now: datetime, *, everywhere: bool = False) -> None:
+        """End the browser's session on the server, and what `on_sign_out` ends with it.
+
+        `everywhere` ends each other session of the same account likewise; nothing where nobody is signed in.
+        """
         with self._store.write() as tx:
             self._end(tx, browser, now)
+            if everywhere and browser.account_id is not None:
+                for sid in self._sessions.sign_out_everywhere(tx, browser.account_id, now):
+                    self._on_sign_out(tx, sid, now)
 
     def find_person(self, account_id: str) -> Person | None:
         """Whom a session is for; None where the account may do nothing any more."""
         with self._store.read() as connection:
-            row = connection.execute(_FIND_PERSON, {"account_id": account_id}).first()
-        return None if row is None else Person(row.id, row.username, Kind(row.kind), row.name, row.locale)
+            return _find_person(connection, account_id)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _start(self, tx: Connection, person: Person, attempt: Attempt, now: datetime) -> SignedIn:
+        browser = attempt.browser
+        if browser is not None and browser.account_id not in {None, person.account_id}:
+            # Somebody else was signed in here: for them this is a sign-out like any other.
+            self._end(tx, browser, now)
+        cookie = self._sessions.sign_in(
+            tx,
+            browser,
+            person.account_id,
+            amr=PASSWORD_AMR,
+            acr=PASSWORD_ACR,
+            now=now,
+            address=attempt.address,
+            user_agent=attempt.user_agent,
+        )
+        return SignedIn(cookie, person, self._devices.remember(tx, attempt.device, person.account_id, now))
 
     def _end(self, tx: Connection, browser: Browser, now: datetime) -> None:
         self._sessions.end(tx, browser, now)
@@ -101,4 +129,9 @@ class SignIn:
             self._on_sign_out(tx, browser.sid, now)
 
 
-__all__ = ["PASSWORD_ACR", "PASSWORD_AMR", "Browser", "Person", "SignIn"]
+def _find_person(connection: Connection, account_id: str) -> Person | None:
+    row = connection.execute(_FIND_PERSON, {"account_id": account_id}).first()
+    return None if row is None else Person(row.id, row.username, Kind(row.kind), row.name, row.locale)
+
+
+__all__ = ["PASSWORD_ACR", "PASSWORD_AMR", "Browser", "Person", "SignIn", "SignedIn"]

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -28,6 +29,16 @@ def _read_secrets(wanted: Iterable[str]) -> list[str | None]:
     return found
 
 
+def _read_instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError("--password-changed-at is no ISO 8601 instant") from error
+    if instant.tzinfo is None:
+        raise click.UsageError("--password-changed-at needs an offset, such as Z or -06:00")
+    return instant
+
+
 @account.command("add")
 @click.argument("username")
 @click.option("--email", required=True)
@@ -40,6 +51,7 @@ def _read_secrets(wanted: Iterable[str]) -> list[str | None]:
 @click.option("--active", is_flag=True)
 @click.option("--question", metavar="KEY")
 @click.option("--answer-stdin", is_flag=True)
+@click.option("--password-changed-at", metavar="ISO", help="When the password was chosen, elsewhere; with an offset.")
 @json_option
 def add_account(
     username: str,
@@ -53,9 +65,11 @@ def add_account(
     active: bool,
     question: str | None,
     answer_stdin: bool,
+    password_changed_at: str | None,
     as_json: bool,
 ) -> None:
     """Make an account. Without a password it is invited; with --password-stdin --active it is ready at once."""
+    changed_at = None if password_changed_at is None else _read_instant(password_changed_at)
     if password_stdin != active:
         raise click.UsageError("--password-stdin and --active go together")
     if answer_stdin != (question is not None):
@@ -81,6 +95,7 @@ def add_account(
         password=secrets.get("password"),
         question=question,
         answer=secrets.get("answer"),
+        password_changed_at=changed_at,
     )
     show({"username": person.username, "sub": person.account_id, "state": "active" if active else "invited"}, as_json)
 
@@ -109,6 +124,14 @@ def _every(directory: Directory) -> Iterator[AccountView]:
 def list_accounts(as_json: bool) -> None:
     """Every account."""
     show([asdict(view) for view in _every(open_services().directory)], as_json)
+
+
+@account.command("invite")
+@click.argument("username")
+def invite(username: str) -> None:
+    """Send an invited person the mail again."""
+    open_services().lifecycle.invite(username, now())
+    click.echo("invited")
 
 
 @account.command("unlock")

@@ -13,6 +13,7 @@ from idp.keys import ALGORITHMS, KeyRing
 from idp.protocol.authorize import Authorizations, Interaction
 from idp.protocol.client_auth import authenticate_client
 from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES, Client, Clients
+from idp.protocol.consents import Consents
 from idp.protocol.errors import (
     BearerError,
     InsufficientScope,
@@ -63,6 +64,7 @@ class ProtocolServer:
     keys: KeyRing
     authorizations: Authorizations
     logouts: Logouts
+    consents: Consents
     engine: _Engine
 
     @classmethod
@@ -75,6 +77,7 @@ class ProtocolServer:
                 services.store, services.ephemeral, keys, services.clients, tokens, services.subjects
             ),
             logouts=Logouts(services.ephemeral, keys, services.clients, issuer=tokens.issuer),
+            consents=Consents(services.store, tokens),
             engine=_Engine(services),
         )
 

@@ -67,11 +67,16 @@ def upgrade() -> None:
 
     with op.batch_alter_table("attempt_counter", schema=None) as batch_op:
         batch_op.add_column(sa.Column("failed", sa.Integer(), server_default="0", nullable=False))
+    with op.batch_alter_table("audit_event", schema=None) as batch_op:
+        batch_op.create_index("ix_audit_event_account_id", ["account_id", "id"], unique=False)
     # Until now every attempt that was not given back had failed.
     op.execute("UPDATE attempt_counter SET failed = failures")
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("audit_event", schema=None) as batch_op:
+        batch_op.drop_index("ix_audit_event_account_id")
+
     with op.batch_alter_table("attempt_counter", schema=None) as batch_op:
         batch_op.drop_column("failed")
 

@@ -15,8 +15,7 @@ SECOND = timedelta(seconds=1)
 
 
 def sign_in(house: House, now: datetime, browser: Browser | None = None, username: str = "EKU9003173C9") -> str:
-    cookie, _ = house.signin.sign_in(username, PASSWORD, browser=browser, now=now, address="127.0.0.1")
-    return cookie
+    return house.sign_in(username, PASSWORD, now, browser=browser, address="127.0.0.1").cookie
 
 
 def find(house: House, cookie: str, now: datetime) -> Browser:

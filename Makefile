@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock demo test test-all check format bench spec clean
+.PHONY: help install lock demo test test-all check format bench bench-captcha spec clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -16,7 +16,7 @@ CATALOGUES := $(patsubst %.po,%.mo,$(wildcard idp/translations/*/LC_MESSAGES/*.p
 CODE := idp kit examples tests tools demo bench migrations wsgi.py
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.demo $(CATALOGUES) ## provider, example mailbox and mail inbox, ready to sign in (DEMO_CFDI=DIR: your own invoices)
 	@exec $(PYTHON) -m demo.run
@@ -46,6 +46,9 @@ format: install ## put the code into the one format
 
 bench: install ## requests for each second of server CPU, against the pattern of Authlib's documentation
 	$(PYTHON) -m bench.token_endpoint
+
+bench-captcha: install ## how many CAPTCHA images Tesseract solves, to stay below 2 % (apt-get install tesseract-ocr)
+	$(PYTHON) -m bench.captcha_ocr
 
 spec: install ## which requirement is proven by which test (SPEC=FILE: and which by none)
 	@$(PYTHON) -m tools.spec $(SPEC)

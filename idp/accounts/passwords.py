@@ -163,16 +163,23 @@ def _without_digits(password: str) -> str:
     return "".join(char for char in text if unicodedata.category(char) != "Nd")
 
 
-def names_user(text: str, username: "Username") -> bool:
-    """Whether a text has the username or the RFC in it, in any case and spacing."""
-    # "nada de su usuario ni de su RFC": nor its readable part alone, initials and date without the homoclave.
-    squeezed = _squeeze(text)
+def names_in_passwords(username: "Username") -> tuple[str, ...]:
+    """What may not stand in this person's password, as letters and digits without case and accents (PW-4).
+
+    "Nada de su usuario ni de su RFC": nor its readable part alone, initials and date without the homoclave.
+    """
     name = username.canonical.partition(".")[2] or username.canonical
     named = {_squeeze(username.canonical), _squeeze(name)}
     if username.rfc is not None:
         named.add(_squeeze(username.rfc[:-3]))
     # A staff name may be two letters, which stand in half of all passwords.
-    return any(len(each) >= _STEM_LENGTH_MIN and each in squeezed for each in named)
+    return tuple(sorted(each for each in named if len(each) >= _STEM_LENGTH_MIN))
+
+
+def names_user(text: str, username: "Username") -> bool:
+    """Whether a text has the username or the RFC in it, in any case and spacing."""
+    squeezed = _squeeze(text)
+    return any(each in squeezed for each in names_in_passwords(username))
 
 
 def _names_brand(text: str, brand_words: Sequence[str]) -> bool:

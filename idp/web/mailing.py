@@ -124,7 +124,8 @@ class Mailer:
             "brand": settings.brand,
             "company": settings.company,
             "username": parameters["username"],
-            "name": _own_name(parameters.get("name", "")),
+            # The deck greets by name nowhere; an invitation does, since it comes unasked from a stranger.
+            "name": _own_name(parameters.get("name", "")) if kind == Template.INVITATION else "",
             "link": link,
             "date": date,
             "time": f"{local:%H:%M}",

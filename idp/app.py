@@ -6,7 +6,19 @@ from pathlib import Path
 from dotenv import dotenv_values
 from flask import Flask
 
-from idp.blueprints import authorize, captcha, logout, signin, token, wellknown
+from idp.blueprints import (
+    account,
+    activation,
+    authorize,
+    captcha,
+    logout,
+    password,
+    recovery,
+    signin,
+    styleguide,
+    token,
+    wellknown,
+)
 from idp.db import engine_options
 from idp.settings import Settings
 from idp.web import assembly
@@ -16,7 +28,17 @@ from idp.wiring import build_services
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE_BLUEPRINTS = (token.blueprint, wellknown.blueprint)
 """Called with a token or a secret in hand, never by a form of ours: no CSRF token, no session."""
-PAGE_BLUEPRINTS = (signin.blueprint, captcha.blueprint, authorize.blueprint, logout.blueprint)
+PAGE_BLUEPRINTS = (
+    signin.blueprint,
+    captcha.blueprint,
+    account.blueprint,
+    styleguide.blueprint,
+    recovery.blueprint,
+    password.blueprint,
+    activation.blueprint,
+    authorize.blueprint,
+    logout.blueprint,
+)
 
 
 def load_settings() -> Settings:

@@ -114,6 +114,11 @@ MAIL_KEPT = timedelta(days=30)
 PASSWORD_LIFETIME = timedelta(days=30)
 """A password is good until `changed_at` plus this, to the second. SAT asks it of every PAC; the manual, page 2."""
 
+ACTIVITY_PAGE = 50
+ACTIVITY_CHART_DAYS = 14
+ACTIVITY_CHART_MAX = 500
+"""Lines on a page of one's own activity; days of the chart, and the most lines that are read to draw it (S17, S22)."""
+
 PASSWORD_LENGTH_MIN = 8
 """Code points. The manual, figure 8."""
 
@@ -137,6 +142,9 @@ SECRET_ANSWER_LENGTH_MIN = 4
 SESSION_IDLE_LIFETIME = timedelta(minutes=10)
 SESSION_ABSOLUTE_LIFETIME = timedelta(hours=12)
 """A sign-in session: product.md, section 2."""
+
+SESSION_IDLE_WARNING = timedelta(minutes=2)
+"""How long before the idle limit a page says so, and offers to stay (WCAG 2.2.1; ux.md, section 4)."""
 
 SESSION_TOUCH_INTERVAL = timedelta(minutes=1)
 """A session notes that it was used at most this often, so that reading a page seldom costs a write."""

@@ -6,6 +6,7 @@ misspelt setting is one that silently does nothing.
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -53,6 +54,21 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
+def _colour(raw: str) -> str:
+    value = raw.strip().lower()
+    if value and not re.fullmatch("#[0-9a-f]{6}", value):
+        raise ValueError("write a colour like #0e5a56")
+    return value
+
+
+def _https(raw: str) -> str:
+    value = raw.strip()
+    parts = urlsplit(value)
+    if value and (parts.scheme != "https" or not parts.hostname or parts.username is not None):
+        raise ValueError("write an https address")
+    return value
+
+
 def _networks(raw: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip())) for part in raw.split(",") if part.strip())
 
@@ -93,6 +109,17 @@ class Settings:
     support_email: str = _setting("")
     support_hours: str = _setting("")
     logo: str = _setting("")
+    """An image file, PNG, WebP or JPEG; shown 32 px high beside the brand, in the place of our own mark."""
+    brand_color: str = _setting("", _colour)
+    """Buttons, links of the menu, marks: one colour, such as `#0e5a56`. What follows from it is derived: the text on
+    it, its shade under the pointer, its tint. Refused at boot where any of that could not be read (WCAG 2.2)."""
+    brand_color_dark: str = _setting("", _colour)
+    """The same where the person's system is set to dark; lightened from `brand_color` where it is not given."""
+    canvas_color: str = _setting("", _colour)
+    """The dark ground beside the sign-in panel, in the light and the dark look alike. It has to carry white text."""
+    privacy_url: str = _setting("", _https)
+    terms_url: str = _setting("", _https)
+    """Privacy notice and terms, https: shown at the foot of every page, and at activation."""
 
     trusted_proxies: tuple[str, ...] = _setting((), _networks)
     """Networks whose `X-Forwarded-For` and `-Proto` are believed, separated by commas."""
@@ -128,6 +155,8 @@ class Settings:
                 reason = str(error) if str(error).startswith("write ") else "it cannot be read"
                 raise SettingsError(f"{name}: {reason}") from None
         values["keys_dir"] = (folder / values.get("keys_dir", Path("keys"))).resolve()
+        if values.get("logo"):
+            values["logo"] = str((folder / values["logo"]).resolve())
         values["database_url"] = _absolute_sqlite(values.get("database_url", "sqlite:///instance/idp.db"), folder)
         settings = cls(**values)
         settings._check()

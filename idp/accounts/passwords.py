@@ -163,16 +163,23 @@ def _without_digits(password: str) -> str:
     return "".join(char for char in text if unicodedata.category(char) != "Nd")
 
 
-def names_user(text: str, username: "Username") -> bool:
-    """Whether a text has the username or the RFC in it, in any case and spacing."""
-    # "nada de su usuario ni de su RFC": nor its readable part alone, initials and date without the homoclave.
-    squeezed = _squeeze(text)
+def names_in_passwords(username: "Username") -> tuple[str, ...]:
+    """What may not stand in this person's password, as letters and digits without case and accents (PW-4).
+
+    "Nada de su usuario ni de su RFC": nor its readable part alone, initials and date without the homoclave.
+    """
     name = username.canonical.partition(".")[2] or username.canonical
     named = {_squeeze(username.canonical), _squeeze(name)}
     if username.rfc is not None:
         named.add(_squeeze(username.rfc[:-3]))
     # A staff name may be two letters, which stand in half of all passwords.
-    return any(len(each) >= _STEM_LENGTH_MIN and each in squeezed for each in named)
+    return tuple(sorted(each for each in named if len(each) >= _STEM_LENGTH_MIN))
+
+
+def names_user(text: str, username: "Username") -> bool:
+    """Whether a text has the username or the RFC in it, in any case and spacing."""
+    squeezed = _squeeze(text)
+    return any(each in squeezed for each in names_in_passwords(username))
 
 
 def _names_brand(text: str, brand_words: Sequence[str]) -> bool:
@@ -276,7 +283,9 @@ def normalise_answer(text: str) -> str:
     What people change without noticing between two typings is gone; the words are not. What is left can be hashed
     like a password, whatever was typed.
     """
-    spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in _plain(text))
+    # First apart, since some letters that only look otherwise have no small form of their own.
+    plain = _plain(unicodedata.normalize("NFKD", text))
+    spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in plain)
     # Composed again, since what cannot stand in a password are the parts of Korean letters, alone; those go.
     composed = _DISALLOWED.sub(" ", unicodedata.normalize("NFC", spaced))
     return " ".join(composed.split())

@@ -1,22 +1,32 @@
-"""`/login` and `/logout`: the hosted sign-in page, and until recovery is built, what its links lead to."""
+"""`/login` and `/logout`: the hosted sign-in page, the way out, and whom to ask for a forgotten username."""
 
-import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask import Blueprint, make_response, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 from flask_wtf.csrf import CSRFError
 
-from idp.accounts.attempts import Attempt
-from idp.accounts.errors import MalformedUsername, PasswordExpired, UsernameLocked, WrongCredentials
-from idp.policy import LOCKOUT_ATTEMPTS, PASSWORD_LIFETIME
+from idp.accounts.errors import (
+    AddressThrottled,
+    CaptchaProblem,
+    CaptchaRefused,
+    MalformedUsername,
+    PasswordExpired,
+    UsernameLocked,
+    WrongCredentials,
+)
+from idp.policy import LOCKOUT_ATTEMPTS, LOCKOUT_DURATION
+from idp.web.attempts import attempt, has_failed, keep_device, note_failure
 from idp.web.browser import Message, current_browser, forget_browser, replace_cookie, say_once, take_message
-from idp.web.current import now, services, user_agent
-from idp.web.errors import stale_form_text
+from idp.web.captcha import challenge, fresh_challenge, problem_text
+from idp.web.current import now, services
+from idp.web.errors import say_wait, stale_form_text, wait_text
 from idp.web.forms import SignInForm, SignOutForm
 from idp.web.headers import allow_form_action
-from idp.wiring import authentication_of
+from idp.web.interactions import Waiting, address_of, after_sign_in_address, resume_address, see_other, waiting
+from idp.web.passwords import changed_text
+from idp.web.permits import hold
 
 if TYPE_CHECKING:
     from idp.accounts.credentials import Person
@@ -24,27 +34,9 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("signin", __name__)
 
-_HANDLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _USERNAME_SHOWN_MAX = 64
-
-
-class _Waiting(NamedTuple):
-    """An authorization request of this browser that waits for its person."""
-
-    handle: str
-    interaction: "Interaction"
-
-
-def _waiting() -> _Waiting | None:
-    # A handle of another browser is as good as none (W-6).
-    handle = request.args.get("interaction", "")
-    browser = current_browser() if _HANDLE.fullmatch(handle) else None
-    if browser is None:
-        return None
-    interaction = services().protocol.describe_interaction(
-        handle, browser=browser.browser, now=now(), authentication=authentication_of(browser)
-    )
-    return None if interaction is None else _Waiting(handle, interaction)
+_IMAGE_SHOWN = "image"
+"""In the session: the name typed here has failed elsewhere, so the page shows an image though this browser has not."""
 
 
 def _person() -> "Person | None":
@@ -54,64 +46,76 @@ def _person() -> "Person | None":
     return services().sign_in.find_person(browser.account_id)
 
 
-def _see_other(address: str) -> ResponseReturnValue:
-    # RFC 9700 section 4.12: 303, so that no browser sends the form on (P-13).
-    return redirect(address, code=303)
-
-
-def _login_address(waiting: _Waiting | None, **more: Any) -> str:
-    return url_for(".login", interaction=waiting.handle if waiting else None, **more)
-
-
 @blueprint.get("/")
 def front() -> ResponseReturnValue:
     """There is no page here but the way in."""
-    return _see_other(url_for(".login"))
+    return see_other(url_for(".login"))
 
 
 @blueprint.get("/login")
 def login() -> ResponseReturnValue:
     """The sign-in page; or, for who is signed in already, the way on."""
-    waiting, message = _waiting(), take_message()
-    if message is None and "other" not in request.args:
+    found, message = waiting(), take_message()
+    if (message is None or message.key == "changed") and "other" not in request.args:
         person = _person()
-        if person is not None and waiting is None:
-            return render_template("signin/signed_in.html", person=person, other_href=url_for(".login", other=1))
-        if person is not None and waiting is not None and not waiting.interaction.needs_sign_in:
-            return _see_other("/oauth/authorize?interaction=" + waiting.handle)
+        if person is not None and found is None:
+            return see_other("/account")
+        if person is not None and found is not None and not found.interaction.needs_sign_in:
+            return see_other(resume_address(found))
     if message is not None and message.key == "locked":
-        return render_template("signin/locked.html", attempts=LOCKOUT_ATTEMPTS, back=_login_address(waiting))
-    if message is not None and message.key == "expired":
-        return render_template("signin/expired.html", days=PASSWORD_LIFETIME.days, back=_login_address(waiting))
-    return _login_page(waiting, SignInForm(formdata=None), message)
+        return render_template(
+            "signin/locked.html",
+            attempts=LOCKOUT_ATTEMPTS,
+            lock_duration=LOCKOUT_DURATION,
+            recover_href=address_of("recovery.recover", found, again=1),
+            back=address_of(".login", found),
+        )
+    return _login_page(found, SignInForm(formdata=None), message)
 
 
 @blueprint.post("/login")
 def submit() -> ResponseReturnValue:
     """Try to sign in. Every answer but that to a form that cannot be one is a redirect, so that reload repeats none."""
-    waiting, form = _waiting(), SignInForm()
+    found, form = waiting(), SignInForm()
     if not form.validate():
-        return _login_page(waiting, form), 400
-    typed = str(form.username.data)
+        return _login_page(found, form), 400
+    typed, after = str(form.username.data), session.get("after_sign_in")
     try:
-        attempt = Attempt(current_browser(), request.remote_addr, user_agent())
-        cookie = services().sign_in.sign_in(typed, str(form.password.data), attempt=attempt, now=now()).cookie
+        signed_in = services().sign_in.sign_in(typed, str(form.password.data), attempt=attempt(), now=now())
     except MalformedUsername:
         text = gettext("El usuario no tiene un formato válido. Revise que sea su RFC, CT. y el RFC, o usr. y el RFC.")
         form.username.errors = [text]
-        return _login_page(waiting, form), 400
+        return _login_page(found, form), 400
+    except AddressThrottled as refusal:
+        page = _login_page(found, SignInForm(formdata=None), Message("wait", {"text": wait_text(refusal.retry_after)}))
+        return say_wait(make_response(page), refusal)
+    except CaptchaRefused as refusal:
+        session[_IMAGE_SHOWN] = True
+        _keep_typed(typed)
+        say_once("captcha", problem=refusal.problem.value)
     except WrongCredentials as refusal:
-        # Only what is shaped like a username comes this far: a password typed into the wrong field is not kept.
-        session["typed"] = typed.strip()[:_USERNAME_SHOWN_MAX]
+        note_failure()
+        _keep_typed(typed)
         say_once("alert", attempts_left=refusal.attempts_left)
     except UsernameLocked:
+        note_failure()
+        _keep_typed(typed)
         say_once("locked")
-    except PasswordExpired:
-        say_once("expired")
+    except PasswordExpired as refusal:
+        hold(refusal.permit)
+        return see_other(address_of("password.expired", found))
     else:
-        replace_cookie(cookie)
-        return _see_other("/oauth/authorize?interaction=" + waiting.handle if waiting else url_for(".login"))
-    return _see_other(_login_address(waiting, other=_other()))
+        replace_cookie(signed_in.cookie)
+        keep_device(signed_in.device)
+        if found is not None:
+            return see_other(resume_address(found))
+        return see_other(after_sign_in_address(after))
+    return see_other(address_of(".login", found, other=_other()))
+
+
+def _keep_typed(typed: str) -> None:
+    # Only what is shaped like a username comes this far: a password typed into the wrong field is not kept.
+    session["typed"] = typed.strip()[:_USERNAME_SHOWN_MAX]
 
 
 @blueprint.errorhandler(CSRFError)
@@ -120,38 +124,63 @@ def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     if request.endpoint == "signin.sign_out":
         page = _confirm_page("stale") or render_template("logout/signed_out.html")
         return page, 400
-    return _login_page(_waiting(), SignInForm(formdata=None), Message("stale")), 400
+    return _login_page(waiting(), SignInForm(formdata=None), Message("stale")), 400
 
 
 def _other() -> int | None:
     return 1 if "other" in request.args else None
 
 
-def _login_page(waiting: _Waiting | None, form: SignInForm, message: Message | None = None) -> str:
-    interaction = waiting.interaction if waiting else None
+def _login_page(found: Waiting | None, form: SignInForm, message: Message | None = None) -> str:
+    interaction = found.interaction if found else None
     # Who is to prove it again is known; who would rather be somebody else says so.
     person = _person() if interaction is not None and not _other() else None
-    alert = message if message is not None and message.key == "alert" else None
-    typed = session.get("typed")
-    again = None
-    if alert is not None and typed and person is None:
-        again = {"username": typed, "href": _login_address(waiting, other=_other(), again=1)}
     if interaction is not None:
         allow_form_action(interaction.redirect_uri)
+    key = message.key if message is not None else None
+    values: dict[str, Any] = message.values if message is not None else {}
+    typed = session.get("typed")
+    again = None
+    if key in {"alert", "captcha"} and typed and person is None:
+        again = {"username": typed, "href": address_of(".login", found, other=_other(), again=1)}
     return render_template(
         "signin/login.html",
         form=form,
-        failed=alert is not None or bool(form.errors),
+        failed=key in {"alert", "captcha", "wait"} or bool(form.errors),
         client_name=interaction.client_name if interaction is not None else None,
         known=person.username if person is not None else None,
-        notice=message.key if message is not None else None,
-        stale_text=stale_form_text(),
-        attempts_left=alert.values["attempts_left"] if alert is not None else None,
+        notice=key,
+        notice_text=_notice_text(message),
+        attempts_left=values.get("attempts_left") if key == "alert" else None,
+        challenge=_challenge() if has_failed() or session.get(_IMAGE_SHOWN) else None,
+        captcha_error=problem_text(CaptchaProblem(values["problem"])) if key == "captcha" else None,
         username=_username_shown(form, interaction, typed if "again" in request.args else None),
         again=again,
-        action=_login_address(waiting, other=_other()),
-        other_href=_login_address(waiting, other=1) if person is not None else None,
+        action=address_of(".login", found, other=_other()),
+        recover_href=address_of("recovery.recover", found),
+        other_href=address_of(".login", found, other=1) if person is not None else None,
     )
+
+
+def _challenge() -> dict[str, Any]:
+    # Where a form comes back without having been looked at, its image is still good.
+    return (challenge() if request.method == "POST" else None) or fresh_challenge()
+
+
+def _notice_text(message: Message | None) -> str | None:
+    if message is None:
+        return None
+    if message.key == "idle":
+        return str(gettext("Su sesión se cerró por inactividad. Entre de nuevo para continuar."))
+    if message.key == "stale":
+        return stale_form_text()
+    if message.key == "wait":
+        return str(message.values["text"])
+    if message.key == "changed":
+        return changed_text(message)
+    if message.key == "activated":
+        return str(gettext("Su cuenta está lista. Entre con su usuario y la contraseña que eligió."))
+    return None
 
 
 def _username_shown(form: SignInForm, interaction: "Interaction | None", typed: str | None) -> str:
@@ -168,12 +197,12 @@ def sign_out_page() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def sign_out() -> ResponseReturnValue:
-    """End this browser's session, on the server too."""
+    """End this browser's session on the server too, and, where it is asked for, those of the other devices."""
     browser = current_browser()
     if browser is not None:
-        services().sign_in.sign_out(browser, now())
+        services().sign_in.sign_out(browser, now(), everywhere=request.form.get("everywhere") == "1")
         forget_browser()
-    return _see_other(url_for(".sign_out_page"))
+    return see_other(url_for(".sign_out_page"))
 
 
 def _confirm_page(notice: str | None = None) -> str | None:
@@ -190,20 +219,8 @@ def _confirm_page(notice: str | None = None) -> str | None:
     )
 
 
-@blueprint.get("/recover")
-def recover() -> ResponseReturnValue:
-    """The way back in, which for now is support."""
-    return _see_other(url_for(".recover_username"))
-
-
 @blueprint.get("/recover/username")
 def recover_username() -> ResponseReturnValue:
     """M11: whom to ask."""
     phone = "".join(each for each in services().settings.support_phone if each.isdigit() or each == "+")
     return render_template("signin/support.html", phone_digits=phone)
-
-
-@blueprint.get("/.well-known/change-password")
-def change_password() -> ResponseReturnValue:
-    """Where password managers send people (W3C, A Well-Known URL for Changing Passwords)."""
-    return redirect(url_for(".recover_username"), code=302)

@@ -2,7 +2,8 @@
 
 import json
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, redirect, request, url_for
+from werkzeug import Response as AnyResponse
 
 from idp.db import StoreUnavailable
 from idp.web.current import now, services
@@ -28,6 +29,12 @@ def metadata() -> Response:
 @blueprint.get("/oauth/jwks")
 def jwks() -> Response:
     return _public(flask_response(services().protocol.jwks(now())))
+
+
+@blueprint.get("/.well-known/change-password")
+def change_password() -> AnyResponse:
+    """Where password managers send people (W3C, A Well-Known URL for Changing Passwords)."""
+    return redirect(url_for("account.password"), code=302)
 
 
 @blueprint.get("/health/live")

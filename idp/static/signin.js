@@ -57,7 +57,7 @@
       form.addEventListener("submit", function (event) {
         if (sent) { event.preventDefault(); return; }
         sent = true;
-        var button = event.submitter || one("[type=submit]", form), label = button.firstElementChild;
+        var button = event.submitter || one("[type=submit]", form), label = one("span", button);
         var said = label && label.textContent;
         button.setAttribute("aria-disabled", "true");
         if (label && button.dataset.busy) { label.textContent = button.dataset.busy; }

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from idp.web import assets, errors, headers, i18n, limits
+from idp.accounts.errors import MalformedUsername
+from idp.accounts.passwords import names_in_passwords
+from idp.accounts.usernames import parse_username
+from idp.web import assets, branding, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
 from idp.web.machine import TokenEndpoint
+from idp.web.moments import calendar_days, moment_text
 from idp.web.proxies import TrustedProxies
 
 if TYPE_CHECKING:
@@ -42,16 +46,28 @@ def install(app: Flask, services: "Services") -> None:
     i18n.install(app, secure=settings.is_secure)
     csrf.init_app(app)
     assets.install(app)
+    brand = branding.install(app, settings)
     errors.install(app)
+    app.jinja_env.filters["names_in_passwords"] = _names_in_passwords
+    app.jinja_env.filters["calendar_days"] = calendar_days
+    app.jinja_env.filters["moment"] = moment_text
 
     @app.context_processor
     def page_context() -> dict[str, Any]:
         return {
             "settings": settings,
+            "brand": brand,
             "language": i18n.current_language(),
             "languages": i18n.language_links(),
             "year": now().year,
         }
+
+
+def _names_in_passwords(username: str) -> tuple[str, ...]:
+    try:
+        return names_in_passwords(parse_username(username))
+    except MalformedUsername:
+        return ()
 
 
 def _derived(secret: str, purpose: bytes) -> str:

@@ -1,46 +1,80 @@
-"""Style sheets, script and icon: one style sheet of several files, addresses that change with the content."""
+"""Style sheets, scripts and icon: bundles of several files, at addresses that change with the content.
+
+A page asks for one style sheet and one script, those of its group, so that it costs two requests and carries little
+that it does not use (ux.md section 6.7).
+"""
 
 import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, abort, request
 
-STYLE_FILES = ("tokens.css", "base.css", "signin.css", "sheet.css")
-"""In this order they make the one style sheet, so that a first visit costs one request for it."""
+STYLES = {
+    "signin": ("tokens.css", "base.css", "signin.css", "captcha.css"),
+    "sheet": ("tokens.css", "base.css", "sheet.css", "password.css", "recover.css"),
+    "account": ("tokens.css", "base.css", "captcha.css", "password.css", "account.css"),
+}
+"""The files of each group's style sheet, in their order."""
+
+SCRIPTS = {
+    "signin": ("signin.js",),
+    "sheet": ("signin.js", "password.js"),
+    "account": ("signin.js", "password.js", "account.js"),
+}
+"""The files of each group's script, in their order."""
 
 # A year stands for ever (RFC 2616 section 14.21 asks for no more); the address changes with the content.
-_FOR_EVER = "public, max-age=31536000, immutable"
+FOR_EVER = "public, max-age=31536000, immutable"
 _FOLDER = Path(__file__).parent.parent / "static"
+_BUNDLES = {"assets.style": (STYLES, "text/css"), "assets.script": (SCRIPTS, "text/javascript")}
 
 blueprint = Blueprint("assets", __name__)
 
 
 @lru_cache
-def _style() -> bytes:
-    return b"".join((_FOLDER / name).read_bytes() for name in STYLE_FILES)
+def _bundle(endpoint: str, group: str) -> bytes | None:
+    files = _BUNDLES[endpoint][0].get(group)
+    return None if files is None else b"\n".join((_FOLDER / name).read_bytes() for name in files)
 
 
-@lru_cache
-def _version(filename: str | None) -> str | None:
-    if filename is None:
-        content = _style()
+@lru_cache(maxsize=256)
+def _version(endpoint: str, name: str) -> str | None:
+    """Of a bundle's group, or of a file in the folder; None where there is no such thing."""
+    if endpoint in _BUNDLES:
+        content = _bundle(endpoint, name)
     else:
-        path = (_FOLDER / filename).resolve()
-        if not path.is_relative_to(_FOLDER) or not path.is_file():
-            return None
-        content = path.read_bytes()
-    return hashlib.sha256(content).hexdigest()[:12]
+        path = (_FOLDER / name).resolve()
+        content = path.read_bytes() if path.is_relative_to(_FOLDER) and path.is_file() else None
+    return None if content is None else hashlib.sha256(content).hexdigest()[:12]
 
 
 @blueprint.get("/style.css")
 def style() -> Response:
-    """The one style sheet of the hosted pages."""
-    response = Response(_style(), mimetype="text/css")
-    response.set_etag(_version(None) or "")
+    """The style sheet of one group of pages."""
+    return _send("assets.style")
+
+
+@blueprint.get("/script.js")
+def script() -> Response:
+    """The script of one group of pages."""
+    return _send("assets.script")
+
+
+def _send(endpoint: str) -> Response:
+    group = _group()
+    content = _bundle(endpoint, group)
+    if content is None:
+        abort(404)
+    response = Response(content, mimetype=_BUNDLES[endpoint][1])
+    response.set_etag(_version(endpoint, group) or "")
     response.make_conditional(request)
     return response
+
+
+def _group() -> str:
+    return request.args.get("of", "signin")
 
 
 def install(app: Flask) -> None:
@@ -49,15 +83,18 @@ def install(app: Flask) -> None:
 
     @app.url_defaults
     def add_version(endpoint: str, values: dict[str, Any]) -> None:
-        if endpoint in {"static", "assets.style"}:
-            version = _version(values.get("filename"))
+        name = values.get("of", "signin") if endpoint in _BUNDLES else values.get("filename")
+        if endpoint in {"static", *_BUNDLES} and name is not None:
+            version = _version(endpoint, name)
             if version is not None:
                 values.setdefault("v", version)
 
     @app.after_request
     def keep_long(response: Response) -> Response:
-        if request.endpoint in {"static", "assets.style"} and response.status_code in {200, 304}:
-            current = request.args.get("v") == _version((request.view_args or {}).get("filename"))
+        endpoint = request.endpoint
+        if endpoint in {"static", *_BUNDLES} and response.status_code in {200, 304}:
+            name = _group() if endpoint in _BUNDLES else (request.view_args or {}).get("filename", "")
+            current = request.args.get("v") == _version(endpoint, name)
             # A version of another release, or none: ask again each time, the ETag makes it cheap.
-            response.headers["Cache-Control"] = _FOR_EVER if current else "no-cache"
+            response.headers["Cache-Control"] = FOR_EVER if current else "no-cache"
         return response

@@ -1,6 +1,7 @@
 """Every error as a page or as JSON: a plain sentence, a reference, a way on; nothing of the inside."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
@@ -10,7 +11,7 @@ from flask_babel.speaklater import LazyString
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from idp.accounts.errors import HashingOverloaded
+from idp.accounts.errors import AddressThrottled, HashingOverloaded
 from idp.db import StoreUnavailable
 from idp.policy import RETRY_AFTER
 from idp.web.current import now, request_id
@@ -109,7 +110,8 @@ def _words(error: HTTPException, status: int) -> tuple[str, str]:
     if status == 413:
         return gettext("Demasiados datos"), gettext("Lo que se envió es más grande de lo que aceptamos.")
     if status == 429:
-        return gettext("Espere un momento"), _wait_text(error)
+        seconds = getattr(error, "retry_after", None)
+        return gettext("Espere un momento"), wait_text(timedelta(seconds=seconds if isinstance(seconds, int) else 0))
     if status == 503:
         return _unavailable_words()
     return gettext("No podemos atender esta solicitud"), gettext("La solicitud está incompleta o no es válida.")
@@ -120,9 +122,9 @@ def stale_form_text() -> str:
     return str(gettext("La página estuvo abierta demasiado tiempo. Vuelva a cargarla e inténtelo de nuevo."))
 
 
-def _wait_text(error: HTTPException) -> str:
-    seconds = getattr(error, "retry_after", None)
-    minutes = max(1, -(-seconds // 60)) if isinstance(seconds, int) else 1
+def wait_text(wait: timedelta) -> str:
+    """What is said to who asks too much, in whole minutes."""
+    minutes = max(1, -(-int(wait.total_seconds()) // 60))
     text = ngettext(
         "Hay demasiadas solicitudes desde su conexión. Espere %(num)s minuto e inténtelo de nuevo.",
         "Hay demasiadas solicitudes desde su conexión. Espere %(num)s minutos e inténtelo de nuevo.",
@@ -147,6 +149,17 @@ def _unavailable(error: StoreUnavailable | HashingOverloaded | KeyProblem) -> Re
     return response
 
 
+def _throttled(error: AddressThrottled) -> Response:
+    return say_wait(_answer(429, gettext("Espere un momento"), wait_text(error.retry_after)), error)
+
+
+def say_wait(page: Response, error: AddressThrottled) -> Response:
+    """`page` as the answer to who asks too much: 429, and when to come back."""
+    page.status_code = 429
+    page.headers["Retry-After"] = str(max(1, int(error.retry_after.total_seconds())))
+    return page
+
+
 def _unexpected(error: BaseException) -> Response:
     if isinstance(error, StoreUnavailable | HashingOverloaded | KeyProblem):
         return _unavailable(error)
@@ -168,6 +181,7 @@ def install(app: Flask) -> None:
         HTTPException: _http_error,
         StoreUnavailable: _unavailable,
         HashingOverloaded: _unavailable,
+        AddressThrottled: _throttled,
         KeyProblem: _unavailable,
         Exception: _unexpected,
     }

@@ -24,9 +24,12 @@ _TEXTS = {
 }
 
 
-def question_text(key: str) -> LazyString:
+QUESTION_KEYS = QUESTIONS
+
+
+def question_text(key: str) -> str:
     """The question in the language of the page; `KeyError` for a key that the catalogue never had."""
-    return _TEXTS[key]
+    return str(_TEXTS[key])
 
 
 def question_choices() -> list[tuple[str, LazyString]]:

@@ -1,6 +1,7 @@
 """What stands on every response, errors included, and what is too much."""
 
 import logging
+from html import unescape
 
 import pytest
 from flask import Flask
@@ -193,7 +194,7 @@ def test_what_may_not_be_redirected_is_said_on_a_page(
 
 def test_static_addresses_change_with_their_content_and_may_be_kept(visitor: Visitor) -> None:
     page = visitor.get("/login")
-    address = page.text.partition('rel="stylesheet" href="')[2].partition('"')[0]
+    address = unescape(page.text.partition('rel="stylesheet" href="')[2].partition('"')[0])
     response = visitor.get(address).response
     assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     etag = response.headers["ETag"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from idp.web.assets import STYLE_FILES
+from idp.web.assets import SCRIPTS, STYLES
 from tests.web.conftest import Visitor
 
 IDP = Path(__file__).parents[2] / "idp"
@@ -91,8 +91,9 @@ def test_colours_are_told_apart(scheme: str, front: str, back: str, need: float)
     assert contrast(found[front], found[back]) >= need
 
 
-def test_style_and_script_stay_light() -> None:
-    files = [*STYLE_FILES, "signin.js"]
+@pytest.mark.parametrize("group", STYLES)
+def test_style_and_script_of_each_group_stay_light(group: str) -> None:
+    files = [*STYLES[group], *SCRIPTS[group]]
     assert sum((STATIC / name).stat().st_size for name in files) < 30_000
 
 
@@ -118,7 +119,7 @@ def test_nothing_is_inline(path: Path) -> None:
 
 
 def test_every_class_of_a_template_has_a_style() -> None:
-    style = "".join((STATIC / name).read_text() for name in STYLE_FILES)
+    style = "".join((STATIC / name).read_text() for name in {name for files in STYLES.values() for name in files})
     used = {
         name
         for path in TEMPLATES

@@ -1,0 +1,74 @@
+"""What of the present request goes along with a password or a secret answer; what is kept of how it ended."""
+
+from flask import Response, after_this_request, request, session
+
+from idp.accounts.attempts import Attempt, CaptchaAnswer
+from idp.policy import DEVICE_LIFETIME
+from idp.web.browser import current_browser
+from idp.web.current import services, user_agent
+
+_FAILED = "failed"
+_DEVICE_LENGTH_MAX = 256
+_HANDLE_LENGTH_MAX = 64
+_CAPTCHA_LENGTH_MAX = 64
+
+
+def attempt() -> Attempt:
+    """The circumstances of the form that is being sent. Nothing in it has been checked."""
+    device = request.cookies.get(_device_cookie_name(), "")
+    return Attempt(
+        browser=current_browser(),
+        address=request.remote_addr,
+        user_agent=user_agent(),
+        device=device if 0 < len(device) <= _DEVICE_LENGTH_MAX else None,
+        captcha=_captcha_answer(),
+        captcha_due=has_failed(),
+    )
+
+
+def _captcha_answer() -> CaptchaAnswer | None:
+    handle, text = request.form.get("captcha_handle", ""), request.form.get("captcha", "").strip()
+    if not text or not 0 < len(handle) <= _HANDLE_LENGTH_MAX:
+        return None
+    # What is longer than any answer is a wrong one, however it goes on.
+    return CaptchaAnswer(handle, text[:_CAPTCHA_LENGTH_MAX])
+
+
+def has_failed() -> bool:
+    """Whether this browser has failed before, on whatever username (C-1)."""
+    return bool(session.get(_FAILED))
+
+
+def note_failure() -> None:
+    """From now on this browser answers a CAPTCHA, whatever the username."""
+    session[_FAILED] = True
+
+
+def forget_failures() -> None:
+    """A finished reset: this browser starts afresh (C-6)."""
+    session.pop(_FAILED, None)
+
+
+def keep_device(value: str | None) -> None:
+    """Let this browser be known as one of the account's own (L-6); None: it is none, or knows already."""
+    if value is None:
+        return
+    secure = services().settings.is_secure
+
+    @after_this_request
+    def set_cookie(response: Response) -> Response:
+        response.set_cookie(
+            _device_cookie_name(),
+            value,
+            max_age=DEVICE_LIFETIME,
+            path="/",
+            secure=secure,
+            httponly=True,
+            samesite="Lax",
+        )
+        return response
+
+
+def _device_cookie_name() -> str:
+    # Over http, which is loopback only, browsers accept neither the prefix nor `Secure`.
+    return "__Host-device" if services().settings.is_secure else "device"

@@ -1,0 +1,85 @@
+"""The authorization request that waits while its person signs in or recovers access, and the ways back to it."""
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flask import redirect, request, session, url_for
+from werkzeug import Response
+
+from idp.web.browser import current_browser
+from idp.web.current import now, services
+from idp.wiring import authentication_of
+
+if TYPE_CHECKING:
+    from idp.protocol.authorize import Interaction
+
+_HANDLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KEPT = "interaction"
+
+_AFTER_SIGN_IN = frozenset(
+    {
+        "/account",
+        "/account/password",
+        "/account/question",
+        "/account/profile",
+        "/account/sessions",
+        "/account/applications",
+        "/account/activity",
+    }
+)
+"""Pages of our own to which a person may have been going; none is taken from a request (D-49)."""
+
+
+class Waiting(NamedTuple):
+    """An authorization request of this browser that waits for its person."""
+
+    handle: str
+    interaction: "Interaction"
+
+
+def waiting() -> Waiting | None:
+    """The one that the address names. A handle of another browser is as good as none (W-6)."""
+    return _find(request.args.get("interaction", ""))
+
+
+def keep_waiting(found: Waiting | None) -> None:
+    """Remember it for pages whose address cannot name it, such as that of a mailed link; None forgets."""
+    if found is not None:
+        session[_KEPT] = found.handle
+    else:
+        session.pop(_KEPT, None)
+
+
+def kept_waiting() -> Waiting | None:
+    """The one that the address names, or else the one that was kept."""
+    return waiting() or _find(session.get(_KEPT, ""))
+
+
+def _find(handle: str) -> Waiting | None:
+    browser = current_browser() if _HANDLE.fullmatch(handle) else None
+    if browser is None:
+        return None
+    interaction = services().protocol.describe_interaction(
+        handle, browser=browser.browser, now=now(), authentication=authentication_of(browser)
+    )
+    return None if interaction is None else Waiting(handle, interaction)
+
+
+def see_other(address: str) -> Response:
+    """RFC 9700 section 4.12: 303, so that no browser sends the form on (P-13)."""
+    return redirect(address, code=303)
+
+
+def address_of(endpoint: str, found: Waiting | None, **more: Any) -> str:
+    """The address of a page of ours with the waiting request named in it. What is None is left out."""
+    return url_for(endpoint, interaction=None if found is None else found.handle, **more)
+
+
+def resume_address(found: Waiting) -> str:
+    """Where the request goes on."""
+    return "/oauth/authorize?interaction=" + found.handle
+
+
+def after_sign_in_address(kept: object) -> str:
+    """Where a person goes who came without an application: the page of ours that was kept for them, or the account."""
+    return kept if isinstance(kept, str) and kept in _AFTER_SIGN_IN else "/account"

@@ -53,6 +53,7 @@ class Event(enum.StrEnum):
     CLIENT_SECRET_ROTATE = "client:secret:rotate"
     KEY_ROTATE = "operator:key:rotate"
     KEY_RETIRE = "operator:key:retire"
+    MAIL_RETRY = "operator:mail:retry"
 
 
 class AuditEvent(Base):

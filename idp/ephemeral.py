@@ -1,4 +1,4 @@
-"""Short-lived things behind five verbs: codes, interactions, challenges, replay marks, rate counters.
+"""Short-lived things behind a few verbs: codes, interactions, challenges, replay marks, rate counters.
 
 Keys are kept as SHA-256 digests under their *kind*, so that a value of one kind is never accepted for another and
 the table holds nothing that could be used (security.md S-3, S-4). Each verb commits by itself; where a rollback can

@@ -68,6 +68,12 @@ MAILBOX_WINDOW = timedelta(hours=1)
 EXPIRY_WARNINGS = (7, 3, 1)
 """Days before a password's end at which its owner is warned, on the page and by mail (product.md, M5)."""
 
+EXPIRY_WARNING_INTERVAL = timedelta(minutes=10)
+"""How often the worker looks whose password is about to end."""
+
+EXPIRY_WARNING_BATCH = 100
+"""Accounts that are warned in one transaction."""
+
 MAIL_POLL_INTERVAL = timedelta(seconds=1)
 """How often the worker looks for mail that is due: handed over within 5 s for half of it, 60 s for all (F-6)."""
 
@@ -90,8 +96,20 @@ MAIL_PARALLEL_MAX = 10
 MAIL_TIMEOUT = timedelta(seconds=30)
 """For each step of the conversation with the mail server."""
 
+MAIL_DEADLINE = timedelta(minutes=4)
+"""For the whole conversation: a server that drips is cut off before the lease ends."""
+
 MAIL_LEASE = timedelta(minutes=5)
 """How long a worker has a message to itself; if it dies meanwhile, another tries again afterwards."""
+
+MAIL_TURN_MAX = 1000
+"""Messages after which a worker says in its log how it is going."""
+
+MAIL_STOP_WAIT = timedelta(seconds=8)
+"""How long a worker that is told to stop waits for the mail server's answers."""
+
+MAIL_KEPT = timedelta(days=30)
+"""How long a message that has ended is still known, for operators' questions."""
 
 PASSWORD_LIFETIME = timedelta(days=30)
 """A password is good until `changed_at` plus this, to the second. SAT asks it of every PAC; the manual, page 2."""

@@ -15,7 +15,7 @@ from idp.accounts.captcha import Captcha
 from idp.accounts.credentials import Credentials
 from idp.accounts.devices import Devices
 from idp.accounts.directory import Directory, SubjectRow
-from idp.accounts.errors import CaptchaProblem, CaptchaRefused, PermitGone
+from idp.accounts.expiry import ExpiryWarnings
 from idp.accounts.lifecycle import Lifecycle
 from idp.accounts.links import Links
 from idp.accounts.lockout import Lockout
@@ -47,16 +47,17 @@ class Services:
     store: Store
     ephemeral: Ephemeral
     keys: KeyRing
-    sessions: Sessions
+    outbox: Outbox
     captcha: Captcha
+    sessions: Sessions
     devices: Devices
     sign_in: SignIn
+    recovery: Recovery
+    links: Links
+    own_account: OwnAccount
     lifecycle: Lifecycle
     directory: Directory
-    outbox: Outbox
-    links: Links
-    recovery: Recovery
-    own_account: OwnAccount
+    expiry_warnings: ExpiryWarnings
     protocol: ProtocolServer
 
     def check_ready(self, now: datetime) -> None:
@@ -72,6 +73,7 @@ class Services:
             "sessions": self.sessions.sweep(now),
             "devices": self.devices.sweep(now),
             "links": self.links.sweep(now),
+            "mails": self.outbox.sweep(now),
         }
 
 
@@ -80,20 +82,21 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     store = Store(engine)
     ephemeral = Ephemeral(store)
     keys = KeyRing(settings.keys_dir, strict=settings.is_production)
+    outbox = Outbox(store)
+    brand_words = (settings.brand, settings.company, "Llavero")
+
     lockout = Lockout(store, _derive_key(settings, "lockout"))
-    hasher = Hasher(_hash_slots())
     question_lockout = Lockout(
         store,
-        _derive_key(settings, "question"),
+        _derive_key(settings, "lockout"),
         attempts=policy.QUESTION_ATTEMPTS,
         duration=policy.QUESTION_CLOSED_FOR,
         purpose="question_counter",
     )
+    hasher = Hasher(_hash_slots())
     throttle = AddressThrottle(ephemeral)
-    outbox = Outbox(store)
-    brand_words = (settings.brand, settings.company, "Llavero")
     devices = Devices(store, enabled=settings.lockout_trusted_devices)
-    credentials = Credentials(store, hasher, lockout, throttle, devices, _Closed(), outbox)
+    captcha = Captcha(ephemeral, _derive_key(settings, "captcha"))
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
@@ -105,7 +108,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     def end_grants_of_session(tx: Connection, sid: str, now: datetime) -> None:
         tokens.end_session(tx, sid, now=now)
 
-    links = Links(store, ephemeral, _derive_key(settings, "links"), issuer=settings.issuer)
+    credentials = Credentials(store, hasher, lockout, throttle, devices, captcha, outbox)
     renewal = Renewal(
         store,
         hasher,
@@ -117,28 +120,17 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         brand_words=brand_words,
         on_change=revoke_grants,
     )
+    links = Links(store, ephemeral, _derive_key(settings, "links"), issuer=settings.issuer)
     return Services(
         settings=settings,
         store=store,
         ephemeral=ephemeral,
         keys=keys,
+        outbox=outbox,
+        captcha=captcha,
         sessions=sessions,
-        captcha=Captcha(ephemeral, _derive_key(settings, "captcha")),
         devices=devices,
         sign_in=SignIn(store, credentials, sessions, devices, renewal, on_sign_out=end_grants_of_session),
-        lifecycle=Lifecycle(
-            store,
-            hasher,
-            lockout,
-            question_lockout,
-            sessions,
-            outbox,
-            brand_words=brand_words,
-            on_disable=revoke_grants,
-        ),
-        directory=directory,
-        outbox=outbox,
-        links=links,
         recovery=Recovery(
             store,
             hasher,
@@ -151,6 +143,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             decoy_key=_derive_key(settings, "decoy"),
             mode=settings.recovery_question,
         ),
+        links=links,
         own_account=OwnAccount(
             store,
             hasher,
@@ -161,6 +154,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             outbox,
             on_sign_out=end_grants_of_session,
         ),
+        lifecycle=Lifecycle(
+            store,
+            hasher,
+            lockout,
+            question_lockout,
+            sessions,
+            outbox,
+            brand_words=brand_words,
+            on_disable=revoke_grants,
+        ),
+        directory=directory,
+        expiry_warnings=ExpiryWarnings(store, outbox),
         protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
     )
 
@@ -170,16 +175,6 @@ def authentication_of(browser: Browser | None) -> Authentication | None:
     if browser is None or browser.account_id is None or browser.sid is None or browser.auth_time is None:
         return None
     return Authentication(browser.account_id, browser.sid, browser.auth_time, browser.amr, browser.acr or "0")
-
-
-class _Closed:
-    """Where there is no CAPTCHA and no renewal, what they guard stays shut."""
-
-    def take(self, *_given: Any) -> None:
-        raise CaptchaRefused(CaptchaProblem.REQUIRED)
-
-    def renew(self, *_given: Any, **_more: Any) -> datetime:
-        raise PermitGone
 
 
 class _Subjects:

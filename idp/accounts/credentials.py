@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from idp import audit, policy
-from idp.accounts.attempts import Attempt, CaptchaAnswer
+from idp.accounts.attempts import Attempt
+from idp.accounts.captcha import Captcha
 from idp.accounts.devices import Devices
 from idp.accounts.errors import HashingOverloaded, PasswordExpired, UsernameLocked, WrongCredentials
 from idp.accounts.lockout import Lockout
@@ -59,13 +60,6 @@ class SignedIn:
     person: Person
     device: str | None
     """The device cookie to set (L-6); None where the deployment has none."""
-
-
-class CaptchaGate(Protocol):
-    """What `Captcha` does here: spends one answer of a browser and refuses what is not the right one."""
-
-    def take(self, browser: str | None, answer: CaptchaAnswer | None, now: datetime) -> None:
-        """`CaptchaRefused` or, after too many wrong answers, `AddressThrottled`."""
 
 
 OnSuccess = Callable[[Connection, VerifiedAccount], None]
@@ -120,7 +114,7 @@ class Credentials:
         lockout: Lockout,
         throttle: AddressThrottle,
         devices: Devices,
-        captcha: CaptchaGate,
+        captcha: Captcha,
         outbox: Outbox,
     ) -> None:
         self._store = store
@@ -274,7 +268,6 @@ def _verified(row: Any, epoch: int) -> VerifiedAccount:
 __all__ = [
     "PASSWORD_ACR",
     "PASSWORD_AMR",
-    "CaptchaGate",
     "Credentials",
     "OnSuccess",
     "Person",

@@ -75,7 +75,7 @@ class Lockout:
         """
         until = time.monotonic() + policy.PASSWORD_HASH_WAIT.total_seconds()
         while not self._take_slot(key, now, answered, also):
-            self._wait(key, until)
+            self._wait(key, answered, until)
 
     def fail(self, tx: Connection, key: str, now: datetime) -> Failure:
         """The slot's attempt was compared, and wrong. The last one that may fail sets the lock."""
@@ -163,15 +163,16 @@ class Lockout:
             raise CaptchaRefused(CaptchaProblem.REQUIRED)
         return False
 
-    def _wait(self, key: str, until: float) -> None:
-        """Return once a slot looks free or something has failed; `HashingOverloaded` if that takes too long."""
+    def _wait(self, key: str, answered: bool, until: float) -> None:
+        """Return once there may be another answer than to wait; `HashingOverloaded` if that takes too long."""
+        refused_from = self._attempts if answered else 1
         wanted = select(_C.failures, _C.failed).where(_C.key == key)
         while time.monotonic() < until:
             # Not all at the same moment.
             time.sleep(_POLL_FROM + (_POLL_TO - _POLL_FROM) * secrets.randbelow(1000) / 1000)
             with self._store.read() as connection:
                 row = connection.execute(wanted).first()
-            if row is None or row.failures < self._attempts or row.failed > 0:
+            if row is None or row.failures < self._attempts or row.failed >= refused_from:
                 return
         raise HashingOverloaded(policy.RETRY_AFTER)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -13,6 +12,7 @@ from idp.accounts.devices import Devices
 from idp.accounts.errors import PermitGone
 from idp.accounts.models import Account, Kind, State
 from idp.accounts.permits import Means, Permit
+from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.usernames import parse_username
 from idp.audit import Event
@@ -24,21 +24,6 @@ _FIND_PERSON = select(Account.id, Account.username, Account.kind, Account.name, 
 
 
 OnSignOut = Callable[[Connection, str, datetime], None]
-
-
-class Renews(Protocol):
-    """What `Renewal` does here: sets the password that a permit gives leave to set."""
-
-    def renew(
-        self,
-        permit: Permit,
-        new_password: str,
-        *,
-        now: datetime,
-        event: Event,
-        then: Callable[[Connection], None] | None = None,
-    ) -> datetime:
-        """`PasswordRefused`, `PermitGone`, `HashingOverloaded`; `then` joins the transaction that sets it."""
 
 
 def _end_nothing_more(tx: Connection, sid: str, now: datetime) -> None:
@@ -57,7 +42,7 @@ class SignIn:
         credentials: Credentials,
         sessions: Sessions,
         devices: Devices,
-        renewal: Renews,
+        renewal: Renewal,
         *,
         on_sign_out: OnSignOut = _end_nothing_more,
     ) -> None:
@@ -149,4 +134,4 @@ def _find_person(connection: Connection, account_id: str) -> Person | None:
     return None if row is None else Person(row.id, row.username, Kind(row.kind), row.name, row.locale)
 
 
-__all__ = ["PASSWORD_ACR", "PASSWORD_AMR", "Browser", "Person", "Renews", "SignIn", "SignedIn"]
+__all__ = ["PASSWORD_ACR", "PASSWORD_AMR", "Browser", "Person", "SignIn", "SignedIn"]

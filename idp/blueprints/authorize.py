@@ -9,12 +9,13 @@ from werkzeug import Response as AnyResponse
 
 from idp.protocol.authorize import Decision, NeedsConsent, NeedsSignIn
 from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
-from idp.web.browser import begin_browser, current_browser
+from idp.web.browser import begin_browser, current_browser, take_message
 from idp.web.current import now, services
 from idp.web.errors import render_error, stale_form_text
 from idp.web.forms import ConsentForm
 from idp.web.headers import allow_form_action
 from idp.web.messages import flask_response
+from idp.web.passwords import changed_text
 from idp.web.scopes import describe_scopes
 from idp.wiring import authentication_of
 
@@ -82,12 +83,15 @@ def _consent_page(notice: str | None = None) -> AnyResponse | str:
         person = services().sign_in.find_person(browser.account_id)
     if person is None:
         return redirect(url_for("signin.login", interaction=handle), 303)
+    message = take_message()
     allow_form_action(interaction.redirect_uri)
     asked = interaction.new_scopes or interaction.scopes
     page: dict[str, Any] = {
         "interaction": interaction,
         "redirect_host": urlsplit(interaction.redirect_uri).netloc or interaction.redirect_uri.partition(":")[0],
         "person": person,
+        "account": services().own_account.overview(person.account_id, now()),
+        "changed": changed_text(message) if message is not None and message.key == "changed" else None,
         "notice": notice,
         "stale_text": stale_form_text(),
         "scopes": describe_scopes(asked, interaction.claims, retention_days=interaction.retention_days, now=now()),

@@ -13,6 +13,7 @@ from idp.accounts.errors import Refusal
 from idp.cli.accounts import account
 from idp.cli.clients import client
 from idp.cli.keys import keys
+from idp.cli.mail import mail
 from idp.cli.run import init, serve, worker
 from idp.cli.terminal import fail
 from idp.db import StoreUnavailable
@@ -26,7 +27,7 @@ def cli() -> None:
     """Llavero, the identity provider of an e-invoice company."""
 
 
-for command in (init, serve, worker, keys, client, account):
+for command in (init, serve, worker, keys, client, account, mail):
     cli.add_command(command)
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from idp import jobs
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
 from idp.web.current import EXTENSION
+from idp.web.mailing import Mailer
 from idp.wiring import Services
 
 
@@ -68,23 +70,31 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
 
 @click.command()
 def worker() -> None:
-    """Do the clock work until stopped: sweeps."""
+    """Do the clock work until stopped: mail, warnings before passwords end, sweeps."""
     _work()
 
 
 def _work() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    jobs.run(open_services(), _until_told())
+    app = open_app()
+    _run_until_told(lambda stop: jobs.run(app.extensions[EXTENSION], Mailer(app).send, stop))
 
 
 def _answer_captchas() -> None:
     services = open_services()
-    serve_answers(services.captcha, Path(services.settings.test_captcha_socket), _until_told())
+    path = Path(services.settings.test_captcha_socket)
+    _run_until_told(lambda stop: serve_answers(services.captcha, path, stop))
 
 
-def _until_told() -> threading.Event:
-    """Set as soon as this process is to end."""
+def _run_until_told(work: Callable[[threading.Event], None]) -> None:
+    """Run `work` until this process is told to end; the event is set then."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+    ends = {signal.SIGTERM, signal.SIGINT}
+    # Waited for by this thread alone, and blocked before the others begin: a handler that sets an event which its own
+    # thread is waiting for may never return.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    thread = threading.Thread(target=work, args=(stop,), name="work")
+    thread.start()
+    signal.sigwait(ends)
+    stop.set()
+    thread.join()

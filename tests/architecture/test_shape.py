@@ -81,7 +81,10 @@ def test_modules_are_named_for_what_they_hold() -> None:
 
 
 def test_templates_hold_no_style_and_no_script() -> None:
-    assert _complaints(rules.find_inline_code, TEMPLATES) == []
+    # Mails have no style sheet and no content security policy; what mail programs show is what stands at the element.
+    pages = [path for path in TEMPLATES if "idp/templates/mail" not in path.as_posix()]
+    assert len(pages) < len(TEMPLATES)
+    assert _complaints(rules.find_inline_code, pages) == []
 
 
 def test_marks_name_requirements() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from idp.db import Store
-from idp.ephemeral import Ephemeral, Found
+from idp.ephemeral import Ephemeral, Found, Hits
 
 TTL = timedelta(seconds=60)
 
@@ -67,6 +67,30 @@ def test_the_first_caller_claims(ephemeral: Ephemeral, now: datetime) -> None:
 def test_hits_are_counted_within_a_window(ephemeral: Ephemeral, now: datetime) -> None:
     assert [ephemeral.hit("rate", "k", TTL, now=now) for _ in range(3)] == [1, 2, 3]
     assert ephemeral.hit("rate", "k", TTL, now=now + TTL) == 1
+
+
+def test_hits_are_taken_back_while_their_window_is_open_and_never_below_zero(
+    ephemeral: Ephemeral, now: datetime
+) -> None:
+    assert ephemeral.hit("rate", "k", TTL, now=now, step=-1) == 0
+    assert ephemeral.hits("rate", "k", now=now) is None
+    ephemeral.hit("rate", "k", TTL, now=now, step=2)
+    assert ephemeral.hits("rate", "k", now=now) == Hits(2, now + TTL)
+    assert [ephemeral.hit("rate", "k", TTL, now=now, step=-1) for _ in range(3)] == [1, 0, 0]
+    assert ephemeral.hit("rate", "k", TTL, now=now) == 1
+    assert ephemeral.hit("rate", "k", TTL, now=now + TTL, step=-1) == 0
+    assert ephemeral.hits("rate", "k", now=now + TTL) is None
+    assert ephemeral.hits("rate", "k", now=now) == Hits(1, now + TTL)
+
+
+def test_a_hit_joins_the_callers_transaction(ephemeral: Ephemeral, store: Store, now: datetime) -> None:
+    with pytest.raises(ZeroDivisionError), store.write() as tx:  # noqa: PT012  # the block is what rolls back
+        ephemeral.hit("rate", "k", TTL, now=now, tx=tx)
+        raise ZeroDivisionError
+    assert ephemeral.hits("rate", "k", now=now) is None
+    with store.write() as tx:
+        ephemeral.hit("rate", "k", TTL, now=now, tx=tx)
+    assert ephemeral.hits("rate", "k", now=now) == Hits(1, now + TTL)
 
 
 @pytest.mark.spec("S-3", "S-4")

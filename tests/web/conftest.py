@@ -38,7 +38,7 @@ from idp.accounts.models import Kind
 from idp.accounts.permits import Means, Permit
 from idp.accounts.sessions import Browser
 from idp.accounts.usernames import Username, parse_username
-from idp.blueprints import activation, captcha, password, recovery, signin
+from idp.blueprints import account, activation, captcha, password, recovery, signin
 from idp.policy import LOCKOUT_ATTEMPTS, PASSWORD_LIFETIME, PERMIT_LIFETIME
 from idp.protocol.authorize import Interaction
 from idp.protocol.subjects import Authentication
@@ -484,7 +484,7 @@ def build(settings: Settings) -> Flask:
     """The pages alone, without the protocol's."""
     app = Flask("idp")
     assembly.install(app, Services(settings))  # type: ignore[arg-type]  # doors in memory
-    for each in (signin, captcha, recovery, password, activation):
+    for each in (signin, captcha, recovery, password, activation, account):
         app.register_blueprint(each.blueprint)
     return app
 

@@ -105,7 +105,7 @@ def test_a_token_of_before_the_sign_in_is_refused_after_it(visitor: Visitor) -> 
     old = visitor.get("/login").fields["csrf_token"]
     visitor.sign_in()
     assert visitor.post("/logout", {"csrf_token": old}).status == 400
-    assert visitor.get("/login").screen == "account"
+    assert visitor.get("/login").response.headers["Location"] == "/account"
 
 
 @pytest.mark.spec("W-5")
@@ -147,7 +147,7 @@ def test_a_get_signs_nobody_out(visitor: Visitor) -> None:
     page = visitor.get("/logout")
     assert (page.screen, page.status) == ("signout-confirm", 200)
     assert {"form-signout"} == set(page.actions)
-    assert visitor.get("/login").screen == "account"
+    assert visitor.get("/login").response.headers["Location"] == "/account"
 
 
 @pytest.mark.spec("W-3")

@@ -1,7 +1,9 @@
 """What the consent page tells a person."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
+import pytest
 from flask import Flask, render_template
 
 from idp.web.forms import ConsentForm
@@ -44,6 +46,22 @@ def test_it_names_client_host_person_and_values(app: Flask, visitor: Visitor, se
     assert "Su RFC, su tipo de cuenta y su empresa" in text
     assert 'name="decision" value="allow"' in text
     assert 'name="decision" value="deny"' in text
+
+
+@pytest.mark.parametrize(("days", "warned"), [(8, False), (7, True)])
+def test_a_password_that_ends_soon_is_warned_of_there_too(
+    app: Flask, visitor: Visitor, services: Services, days: int, warned: bool
+) -> None:
+    account = SimpleNamespace(days_left=days, password_expires_at=datetime.now(UTC) + timedelta(days=days, hours=1))
+    text = shown(app, visitor, services, ["openid"], account=account)
+    assert ("Cambiar ahora" in text) == warned
+    assert ('href="/account/password"' in text) == warned
+
+
+def test_who_just_set_a_password_reads_its_end_there(app: Flask, visitor: Visitor, services: Services) -> None:
+    assert "Su contraseña se cambió. Vence el 1 de enero" in shown(
+        app, visitor, services, ["openid"], changed="Su contraseña se cambió. Vence el 1 de enero de 2027."
+    )
 
 
 def test_a_mailbox_scope_reads_as_a_sentence_with_its_window(app: Flask, visitor: Visitor, services: Services) -> None:

@@ -78,7 +78,8 @@ def test_a_text_without_good_english_is_found() -> None:
 
 def test_no_template_speaks_spanish_by_itself() -> None:
     examples_and_names = {"KICR"}
-    for path in (Path(__file__).parents[2] / "idp/templates").rglob("*.html"):
+    templates = Path(__file__).parents[2] / "idp/templates"
+    for path in (*templates.rglob("*.html"), *templates.rglob("*.txt")):
         text = re.sub(r"{% block (?:screen|assets) %}.*?{% endblock %}", "", path.read_text())
         # What is left without markup and expressions is text that no catalogue sees.
         left = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<[^>]*>", "", text, flags=re.DOTALL)

@@ -166,7 +166,7 @@ def test_hostile_text_in_a_field_is_refused_or_shown_as_text(visitor: Visitor, f
         page = visitor.follow(page)
     assert page.status in {200, 400}
     assert "<script>alert" not in page
-    assert "{{7*7}}" not in page or "49" not in page
+    assert page.fields["username"] != "49"
     assert "a=b" not in (page.response.headers.get("Set-Cookie") or "")
 
 

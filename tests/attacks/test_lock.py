@@ -1,12 +1,15 @@
 """Guessing passwords: the lock, whom it knows, what it tells, what throttles beside it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from idp.policy import ADDRESS_FAILURES_MAX
 from tests.journeys import Page, Person, read
+from tests.likeness import differences
 from tests.rig import Account, Rig, alert_or_screen, rig_in
 from tests.serving import make_password
 
@@ -34,6 +37,33 @@ def test_after_three_wrong_passwords_the_right_one_opens_nothing(rig: Rig) -> No
     for _ in range(2):
         person.try_password(other.username, make_password())
     assert person.try_password(other.username, other.password).screen == "account"
+
+
+def _until_locked(person: Person, username: str) -> list[requests.Response]:
+    responses = []
+    for _ in range(5):
+        page = person.visit("/login")
+        typed = {"username": username, "password": "Equivocada-1", **person.solve(page)}
+        responses.append(person.post(page, "form-signin", **typed))
+        responses.append(person.follow(responses[-1]))
+    assert read(responses[-1]).screen == "locked"
+    return responses
+
+
+@pytest.mark.spec("D-40", "L-3", "L-9")
+@pytest.mark.parametrize("state", ["unknown", "invited", "disabled", "expired"])
+def test_a_name_that_nobody_has_is_locked_alike(rig: Rig, state: str) -> None:
+    if state == "unknown":
+        username = rig.username()
+    elif state == "invited":
+        username = rig.invite().username
+    elif state == "disabled":
+        disabled = rig.add()
+        rig.disable(disabled)
+        username = disabled.username
+    else:
+        username = rig.add(changed_at=datetime.now(UTC) - timedelta(days=40)).username
+    assert differences(rig.person, _until_locked, rig.add().username, username) == []
 
 
 @pytest.mark.spec("L-3", "PW-8")

@@ -1,40 +1,18 @@
 """Makes what the demo shows, as far as it is missing: settings, keys, tables, accounts, a relying party, invoices."""
 
 import json
-import os
 import secrets
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from honcho.environ import parse
 
-from demo.places import ROOT, DemoProblem, Places
+from demo.commands import run_idp, run_program, with_tools, write_private
+from demo.people import add_people
+from demo.places import Places
 
-ORGANIZATION = "EKU9003173C9"
 SCOPES = ("openid", "profile", "email", "rfc", "offline_access", "mailbox:read", "mailbox:download")
-
-
-@dataclass(frozen=True, slots=True)
-class DemoUser:
-    """One account of each kind. The RFCs are SAT's own for tests."""
-
-    username: str
-    kind: str
-    name: str
-    options: tuple[str, ...] = ()
-
-
-USERS = (
-    DemoUser("EKU9003173C9", "client", "Cliente de prueba"),
-    DemoUser("CT.KICR630120NX3", "employee", "Empleada de prueba", ("--organization", ORGANIZATION)),
-    DemoUser("usr.XIA190128J61", "free", "Usuario del entorno gratuito"),
-    DemoUser("adm.demo", "staff", "Administración de prueba", ("--role", "admin")),
-)
 
 
 def prepare(places: Places, say: Callable[[str], None]) -> dict[str, str]:
@@ -51,59 +29,15 @@ def prepare(places: Places, say: Callable[[str], None]) -> dict[str, str]:
 
     say("keys and tables")
     run_idp(["init"], environment)
-    _add_accounts(places, environment, say)
+    add_people(places, environment, say)
     if "MAILBOX_CLIENT_ID" not in settings:
         say("the example mailbox as a relying party")
         settings |= _add_client(places, environment)
         write_private(places.env_file, _as_env(settings))
     if places.cfdi == places.folder / "cfdi":
         say("invoices of the last 120 days")
-        _run([sys.executable, "-m", "invoice_mailbox.synthetic", str(places.cfdi)], environment)
+        run_program([sys.executable, "-m", "invoice_mailbox.synthetic", str(places.cfdi)], environment)
     return settings
-
-
-def make_password() -> str:
-    """A password by the provider's rules that is easy to type: two made-up words round four digits."""
-    words = ["".join(secrets.choice("bdfgklmnprstvz") + secrets.choice("aeiou") for _ in range(3)) for _ in range(2)]
-    digits = f"{secrets.randbelow(10_000):04d}"
-    return f"{words[0].capitalize()}-{digits}-{words[1].capitalize()}"
-
-
-def with_tools(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with the demo's settings, and with the programs and packages of this checkout."""
-    programs = str(Path(sys.executable).parent)
-    packages = (ROOT / "kit", ROOT / "examples", ROOT)
-    # Settings of a real deployment in the caller's shell must not leak into the demo.
-    outer = {name: value for name, value in os.environ.items() if not name.startswith(("IDP_", "MAILBOX_"))}
-    return {
-        **outer,
-        **settings,
-        "PATH": programs + os.pathsep + outer.get("PATH", os.defpath),
-        "PYTHONPATH": os.pathsep.join(map(str, packages)),
-    }
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.replace(path)
-
-
-def read_users(places: Places) -> dict[str, dict[str, Any]]:
-    """What is remembered of the demo's accounts, by username."""
-    if not places.users_file.exists():
-        return {}
-    users: dict[str, dict[str, Any]] = json.loads(places.users_file.read_text(encoding="utf-8"))
-    return users
-
-
-def run_idp(arguments: list[str], environment: Mapping[str, str], *, stdin: str = "") -> str:
-    """What the `idp` command line printed; `DemoProblem` with its own words if it refused."""
-    return _run(["idp", *arguments], environment, stdin=stdin)
 
 
 def _settings(places: Places, kept: Mapping[str, str]) -> dict[str, str]:
@@ -135,35 +69,6 @@ def _settings(places: Places, kept: Mapping[str, str]) -> dict[str, str]:
     return settings | {name: kept[name] for name in ("MAILBOX_CLIENT_ID", "MAILBOX_CLIENT_SECRET") if name in kept}
 
 
-def _add_accounts(places: Places, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
-    users = read_users(places)
-    for user in USERS:
-        known = users.setdefault(user.username, {"kind": user.kind, "password": make_password(), "ready": False})
-        if known["ready"]:
-            continue
-        # Written before the account is made: a run that is cut short leaves no account with an unknown password.
-        write_private(places.users_file, json.dumps(users, indent=2, ensure_ascii=False) + "\n")
-        say(f"account {user.username}")
-        mail = user.username.lower().replace(".", "-") + "@buzon.example"
-        options = ["--email", mail, "--name", user.name, *user.options, "--password-stdin", "--active"]
-        try:
-            run_idp(["account", "add", user.username, *options], environment, stdin=known["password"] + "\n")
-        except DemoProblem as refusal:
-            # Unless an earlier run was cut short between making the account and noting it, this is the reason to give.
-            if not _is_there(user.username, environment):
-                raise refusal from None
-        known["ready"] = True
-        write_private(places.users_file, json.dumps(users, indent=2, ensure_ascii=False) + "\n")
-
-
-def _is_there(username: str, environment: Mapping[str, str]) -> bool:
-    try:
-        run_idp(["account", "show", username], environment)
-    except DemoProblem:
-        return False
-    return True
-
-
 def _add_client(places: Places, environment: Mapping[str, str]) -> dict[str, str]:
     arguments = ["client", "add", "Buzón de facturas", "--redirect-uri", f"{places.mailbox}/callback"]
     arguments += ["--post-logout-redirect-uri", f"{places.mailbox}/signed-out", "--resource", places.mailbox]
@@ -177,16 +82,3 @@ def _add_client(places: Places, environment: Mapping[str, str]) -> dict[str, str
 
 def _as_env(settings: Mapping[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
-
-
-def _run(command: list[str], environment: Mapping[str, str], *, stdin: str = "") -> str:
-    try:
-        done = subprocess.run(
-            command, input=stdin, env=dict(environment), cwd=ROOT, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        raise DemoProblem(f"{command[0]} is not installed: run make demo") from None
-    if done.returncode:
-        words = done.stderr.strip().splitlines()[-1:] or [f"it ended with status {done.returncode}"]
-        raise DemoProblem(f"{' '.join(command[:3])}: {words[0]}")
-    return done.stdout

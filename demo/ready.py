@@ -8,8 +8,8 @@ import urllib.request
 
 import click
 
+from demo.people import ANSWER, USERS, read_users
 from demo.places import DEFAULT_PORT, ROOT, DemoProblem, Places
-from demo.prepare import USERS, read_users
 
 PATIENCE = 60.0  # seconds until a part that does not answer is given up
 BETWEEN = 0.1
@@ -45,7 +45,11 @@ def wait_for_all(places: Places) -> None:
 def describe(places: Places) -> str:
     """The page that greets whoever started the demo."""
     users = read_users(places)
-    rows = [f"    {user.kind:<10}{user.username:<20}{users[user.username]['password']}" for user in USERS]
+    rows = [
+        f"    {user.kind:<10}{user.username:<20}{'—' if user.invited else users[user.username]['password']}"
+        for user in USERS
+    ]
+    name = {user.kind: user.username for user in USERS}
     folder = places.folder.relative_to(ROOT) if places.folder.is_relative_to(ROOT) else places.folder
     idp = f".venv/bin/honcho -e {folder}/demo.env run .venv/bin/idp"
     again = "make demo" if places.port == DEFAULT_PORT else f"make demo DEMO_PORT={places.port}"
@@ -62,12 +66,21 @@ def describe(places: Places) -> str:
             "  Users and passwords",
             *rows,
             "",
+            f"  Secret question: the favourite dish; answer: {ANSWER}",
+            "",
             "  Try",
             f"    1. Open {places.mailbox}, press Entrar, sign in as the client, allow, and",
             "       download an invoice: those of the last 90 days are there, the rest is in safekeeping.",
-            "    2. Type three wrong passwords: the user is locked. An operator opens it again:",
-            f"       {idp} account unlock {USERS[0].username}",
-            f"    3. Show invoices of your own: {again} DEMO_CFDI=folder/of/cfdi",
+            "    2. Type a wrong password: the alert, then the image with characters. At the third",
+            f"       the user is locked, as {name['locked']} is already; its mail is in the inbox.",
+            "    3. ¿Olvidó su contraseña?: answer the question, or press Enviar recordatorio",
+            f"       and open the link that arrives at {places.inbox}",
+            f"    4. Sign in as {name['expired']}: the password has expired, and is changed on the way.",
+            f"       {name['expiring']} is warned on the page and by mail.",
+            f"    5. Open the invitation of {name['invited']} in the inbox: password, question, done.",
+            f"    6. Your own account: {places.provider}/account    All components: {places.provider}/styleguide",
+            f"    7. Open a locked user as an operator would: {idp} account unlock {name['locked']}",
+            f"    8. Show invoices of your own: {again} DEMO_CFDI=folder/of/cfdi",
             "",
             f"  Logs: {folder}/demo.log    Begin anew: rm -r {folder}",
             rule,

@@ -10,8 +10,9 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
+from demo.commands import with_tools
 from demo.places import ROOT, DemoProblem, Places, check_ports
-from demo.prepare import prepare, with_tools
+from demo.prepare import prepare
 
 VOICE = "ready"
 """The process whose lines are for the person; those of the others go to the log."""

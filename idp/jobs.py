@@ -29,7 +29,7 @@ def run(services: Services, send: Send, stop: threading.Event) -> None:
 
     Each job has its own thread, so that a slow mail server holds nothing else up. Nothing ends a job but `stop`.
     """
-    postman = _Postman(services, send, stop)
+    postman = Postman(services, send, stop)
     jobs = [
         _Job("mail", policy.MAIL_POLL_INTERVAL, postman.turn),
         _Job("warnings", policy.EXPIRY_WARNING_INTERVAL, lambda now: _warn(services, now)),
@@ -86,7 +86,7 @@ def _sweep(services: Services, now: datetime) -> None:
         _log.info("sweep: %s", ", ".join(f"{kind} {count}" for kind, count in gone.items() if count))
 
 
-class _Postman:
+class Postman:
     """The mail job, which says once that the mail server is away and once that it is back."""
 
     def __init__(self, services: Services, send: Send, stop: threading.Event) -> None:
@@ -106,7 +106,7 @@ class _Postman:
             _log.info("mail: %d handed over", done.sent)
         elif done.trouble is not None and self._trouble is None:
             self._trouble = done.trouble
-            _log.warning("mail: waiting for the mail server (%s); what it does not take is tried again", done.trouble)
+            _log.warning("mail: waiting for the mail server (%s); it is tried again", done.trouble)
 
 
 @dataclass(slots=True)

@@ -181,26 +181,20 @@ class Outbox:
             # An idle worker writes nothing.
             if connection.execute(select(OutboxMessage.id).where(*free).limit(1)).first() is None:
                 return [], 0
-        chosen = select(OutboxMessage.id).where(*free).order_by(OutboxMessage.due_at).limit(room)
-        lease = (
-            update(OutboxMessage)
-            .where(OutboxMessage.id.in_(chosen.with_for_update(skip_locked=True).correlate(None)), *free)
-            .values(leased_until=now + policy.MAIL_LEASE, attempts=OutboxMessage.attempts + 1)
-            .returning(*_MESSAGE)
-        )
+        # The rows stay locked until they are leased. In one statement, with the choice as a subquery, PostgreSQL may
+        # choose again for each row, and the LIMIT is none.
+        chosen = select(*_MESSAGE).where(*free).order_by(OutboxMessage.due_at).limit(room)
         with self._store.write() as tx:
-            rows = tx.execute(lease).all()
+            rows = tx.execute(chosen.with_for_update(skip_locked=True)).all()
             nobodys = [row.id for row in rows if row.recipient is None]
+            messages = [_message(row) for row in rows if row.recipient is not None]
+            if messages:
+                lease = update(OutboxMessage).where(OutboxMessage.id.in_([each.id for each in messages]))
+                tx.execute(lease.values(leased_until=now + policy.MAIL_LEASE, attempts=OutboxMessage.attempts + 1))
             if nobodys:
                 dropped = update(OutboxMessage).where(OutboxMessage.id.in_(nobodys))
-                tx.execute(dropped.values(ended_at=now, outcome=Outcome.DROPPED.value, leased_until=None))
-        return [
-            Message(
-                row.id, Template(row.template), row.recipient, row.locale, row.parameters, row.created_at, row.attempts
-            )
-            for row in rows
-            if row.recipient is not None
-        ], len(nobodys)
+                tx.execute(dropped.values(ended_at=now, outcome=Outcome.DROPPED.value))
+        return messages, len(nobodys)
 
     def end(
         self,
@@ -274,3 +268,16 @@ class Outbox:
 
 def _failed(row: Any) -> Failed:
     return Failed(row.id, row.template, row.created_at, row.ended_at, row.attempts, row.error)
+
+
+def _message(row: Any) -> Message:
+    """A row that is being leased: this try counts."""
+    return Message(
+        id=row.id,
+        template=Template(row.template),
+        recipient=row.recipient,
+        locale=row.locale,
+        parameters=row.parameters,
+        created_at=row.created_at,
+        attempts=row.attempts + 1,
+    )

@@ -160,6 +160,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             lockout,
             question_lockout,
             sessions,
+            devices,
             outbox,
             brand_words=brand_words,
             on_disable=revoke_grants,

@@ -4,7 +4,7 @@ import secrets
 from base64 import urlsafe_b64encode
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, delete, select
 
@@ -28,6 +28,9 @@ _FIND = (
         _D.expires_at > bindparam("now"),
         Account.username == bindparam("username"),
     )
+)
+_KNOWN = select(_D.digest, _D.created_at).where(
+    _D.account_id == bindparam("account_id"), _D.expires_at > bindparam("now")
 )
 _IS_KNOWN = select(_D.digest).where(_D.digest == bindparam("digest")).limit(1)
 
@@ -53,7 +56,12 @@ class Devices:
         wanted = {"digest": _digest(cookie), "now": now, "username": username.canonical}
         with self._store.read() as connection:
             row = connection.execute(_FIND, wanted).first()
-        return None if row is None else f"{row.digest}@{row.created_at.isoformat()}"
+        return None if row is None else _name(row)
+
+    def of(self, connection: Connection, account_id: str, now: datetime) -> tuple[str, ...]:
+        """The browsers that this account knows, each as `find` names it. For operators."""
+        rows = connection.execute(_KNOWN, {"account_id": account_id, "now": now}).all() if self._enabled else []
+        return tuple(map(_name, rows))
 
     def remember(self, tx: Connection, cookie: str | None, account_id: str, now: datetime) -> str | None:
         """Know this browser from now on; the cookie to set, or None where none is wanted.
@@ -92,6 +100,10 @@ class Devices:
 
 def _is_shaped(cookie: str) -> bool:
     return len(cookie) == _COOKIE_LENGTH and cookie.isascii()
+
+
+def _name(row: Any) -> str:
+    return f"{row.digest}@{row.created_at.isoformat()}"
 
 
 def _digest(cookie: str) -> str:

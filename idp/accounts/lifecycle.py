@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from idp import audit
 from idp.accounts.credentials import Person
+from idp.accounts.devices import Devices
 from idp.accounts.errors import AccountProblem, PermitGone
 from idp.accounts.lockout import Lockout
 from idp.accounts.models import Account, Kind, Organization, Role, State
@@ -48,6 +49,7 @@ class Lifecycle:
         lockout: Lockout,
         question_lockout: Lockout,
         sessions: Sessions,
+        devices: Devices,
         outbox: Outbox,
         *,
         brand_words: Sequence[str] = (),
@@ -58,6 +60,7 @@ class Lifecycle:
         self._lockout = lockout
         self._question_lockout = question_lockout
         self._sessions = sessions
+        self._devices = devices
         self._outbox = outbox
         self._brand_words = brand_words
         self._on_disable = on_disable
@@ -209,13 +212,16 @@ class Lifecycle:
                 audit.record(tx, Event.ACCOUNT_ENABLE, now=now, account_id=row.id)
 
     def unlock(self, username: str, now: datetime) -> bool:
-        """Forget failed attempts and lock (L-8); whether the name was locked."""
+        """Forget failed attempts and lock (L-8), those of known browsers too; whether the name or one was locked."""
         parsed = parse_username(username)
-        key = self._lockout.key_of(parsed)
-        was_locked = self._lockout.is_locked(key, now)
+        with self._store.read() as connection:
+            known = self._devices.of(connection, self._get(connection, parsed).id, now)
+        keys = [self._lockout.key_of(parsed, each) for each in (None, *known)]
+        was_locked = any(self._lockout.is_locked(key, now) for key in keys)
         with self._store.write() as tx:
             account_id = self._get(tx, parsed).id
-            self._lockout.clear(tx, key)
+            for key in keys:
+                self._lockout.clear(tx, key)
             detail = {"was_locked": was_locked}
             audit.record(tx, Event.ACCOUNT_UNLOCK, now=now, account_id=account_id, detail=detail)
         return was_locked

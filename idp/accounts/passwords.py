@@ -283,7 +283,9 @@ def normalise_answer(text: str) -> str:
     What people change without noticing between two typings is gone; the words are not. What is left can be hashed
     like a password, whatever was typed.
     """
-    spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in _plain(text))
+    # First apart, since some letters that only look otherwise have no small form of their own.
+    plain = _plain(unicodedata.normalize("NFKD", text))
+    spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in plain)
     # Composed again, since what cannot stand in a password are the parts of Korean letters, alone; those go.
     composed = _DISALLOWED.sub(" ", unicodedata.normalize("NFC", spaced))
     return " ".join(composed.split())

@@ -35,7 +35,7 @@ _CLAIM_LENGTH_MAX = 2000
 
 def check_name(name: str | None) -> str:
     """The name as it is kept: one line, NFC, without outer spaces; may be empty. `AccountProblem` otherwise."""
-    text = " ".join((name or "").split(" "))
+    text = " ".join(part for part in (name or "").split(" ") if part)
     text = unicodedata.normalize("NFC", text).strip()
     if len(text) > _NAME_LENGTH_MAX or _has_control(text):
         raise AccountProblem(f"a name is one line of {_NAME_LENGTH_MAX} characters at most")

@@ -62,12 +62,14 @@ _WORDS: Mapping[str, str] = {
     "dish": "platillo preparaba mejor persona crio which dish did the person who raised you make cook best",
     "toy": "como llamaba primer juguete favorito what was name your first favorite favourite toy called",
     "story": "cuento leyenda contaban infancia which tale story legend were told you child childhood",
-    "trip": "adonde donde fue primer viaje recuerda where was first trip you remember",
+    "trip": "adonde donde fue primer viaje recuerda where did first trip you remember take was",
     "song": "cancion aprendio primero memoria which song did you learn first heart memory",
-    "shop": "como llamaba tienda compraba dulces infancia what was name shop store you bought sweets candy childhood",
-    "neighbor": "como llamaba vecino vecina mejor recuerda infancia name neighbor neighbour remember best childhood",
+    "shop": "como llamaba tienda donde compraba dulces infancia "
+    "what was the shop store called name where you bought sweets candy as a child childhood",
+    "neighbor": "como llamaba vecino vecina mejor recuerda infancia "
+    "what was the neighbor neighbour you remember best from childhood called name",
     "purchase": "que fue primero compro propio dinero what was first thing bought with your own money",
-    "team": "como llamaba primer equipo grupo participo what was name first team group you took part belonged",
+    "team": "como llamaba primer equipo grupo participo what was name called first team group you took part belonged",
     "hideout": "cual era escondite favorito infancia what was your favorite favourite hiding place hideout child",
     "film": "cual fue primera pelicula cine what was first film movie you saw cinema theater theatre",
 }

@@ -167,6 +167,7 @@ def make_house(
         lockout,
         question_lockout,
         sessions,
+        devices,
         outbox,
         brand_words=brand_words,
         on_disable=lambda tx, account_id, now: disabled.append(account_id),

@@ -175,6 +175,17 @@ def test_one_cookie_serves_every_account_of_a_browser_and_the_table_has_its_dige
     assert device not in repr(rows)
 
 
+@pytest.mark.spec("L-6", "L-8")
+def test_an_operator_unlocks_the_known_browsers_too(house: House, owner: str, now: datetime) -> None:
+    device, other = enter(house, now), enter(house, now)
+    lock(house, now, device)
+    assert house.lifecycle.unlock(OWNER, now) is True
+    assert shown(house, PASSWORD, now, device) == "in"
+    assert shown(house, "a", now, other) == "2 left"
+    assert house.lifecycle.unlock(OWNER, now) is False
+    assert shown(house, "a", now, other) == "2 left"
+
+
 @pytest.mark.spec("L-6")
 def test_who_was_forgotten_and_signs_in_again_counts_afresh(house: House, owner: str, now: datetime) -> None:
     """A locked browser that recovered the password, and kept its cookie for another account's sake."""

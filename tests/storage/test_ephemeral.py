@@ -1,4 +1,4 @@
-"""The five verbs, on every store."""
+"""The verbs, on every store."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -12,7 +12,8 @@ from idp.accounts.own_account import ActivityRow, Overview, SessionView
 from idp.accounts.sessions import Browser
 from idp.audit import Event
 from idp.protocol.consents import Application
-from tests.web.conftest import KNOWN, PASSWORD, Page, Services, SignedIn, Visitor
+from tests.web.conftest import KNOWN, PASSWORD, Page, Services, Visitor
+from tests.web.doors import SignedIn
 
 SECTIONS = ("", "/password", "/question", "/profile", "/sessions", "/applications", "/activity")
 NEW = "Otra.Frase.Larga9"

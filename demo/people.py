@@ -1,0 +1,111 @@
+"""The people of the demo: one of each kind, and one for each screen that needs a past."""
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from demo.commands import run_idp, run_program, write_private
+from demo.places import DemoProblem, Places
+
+ORGANIZATION = "EKU9003173C9"
+QUESTION = "dish"
+ANSWER = "Chiles en nogada"
+"""What every person of the demo answers to the secret question."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoUser:
+    """One account. The RFCs are SAT's own for tests."""
+
+    username: str
+    kind: str
+    name: str
+    options: tuple[str, ...] = ()
+    password_age: timedelta = timedelta()
+    """How long ago the password was chosen, so that its end is near or past."""
+    locked: bool = False
+    invited: bool = False
+    """No password yet: an invitation is in the mail inbox."""
+
+    @property
+    def mailbox(self) -> str:
+        return self.username.lower().replace(".", "-") + "@buzon.example"
+
+
+USERS = (
+    DemoUser("EKU9003173C9", "client", "Cliente de prueba"),
+    DemoUser("CT.KICR630120NX3", "employee", "Empleada de prueba", ("--organization", ORGANIZATION)),
+    DemoUser("usr.XIA190128J61", "free", "Usuario del entorno gratuito"),
+    DemoUser("adm.demo", "staff", "Administración de prueba", ("--role", "admin")),
+    DemoUser("IIA040805DZ4", "expiring", "Cliente por vencer", password_age=timedelta(days=28)),
+    DemoUser("JES900109Q90", "expired", "Cliente vencido", password_age=timedelta(days=31)),
+    DemoUser("URE180429TM6", "locked", "Cliente bloqueado", locked=True),
+    DemoUser("CT.MISC491214B86", "invited", "Empleado invitado", ("--organization", ORGANIZATION), invited=True),
+)
+
+
+def make_password() -> str:
+    """A password by the provider's rules that is easy to type: two made-up words round four digits."""
+    words = ["".join(secrets.choice("bdfgklmnprstvz") + secrets.choice("aeiou") for _ in range(3)) for _ in range(2)]
+    digits = f"{secrets.randbelow(10_000):04d}"
+    return f"{words[0].capitalize()}-{digits}-{words[1].capitalize()}"
+
+
+def read_users(places: Places) -> dict[str, dict[str, Any]]:
+    """What is remembered of the demo's accounts, by username."""
+    if not places.users_file.exists():
+        return {}
+    users: dict[str, dict[str, Any]] = json.loads(places.users_file.read_text(encoding="utf-8"))
+    return users
+
+
+def add_people(places: Places, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Make the accounts that are missing; send the invitation again to who has not taken it, as the inbox is empty."""
+    users = read_users(places)
+    for user in USERS:
+        known = users.setdefault(user.username, {"kind": user.kind, "password": make_password(), "ready": False})
+        if known["ready"]:
+            if user.invited and _state(user.username, environment) == "invited":
+                run_idp(["account", "invite", user.username], environment)
+            continue
+        # Written before the account is made: a run that is cut short leaves no account with an unknown password.
+        _write(places, users)
+        say(f"account {user.username}")
+        try:
+            _add(user, known["password"], environment)
+        except DemoProblem as refusal:
+            # Unless an earlier run was cut short between making the account and noting it, this is the reason to give.
+            if _state(user.username, environment) is None:
+                raise refusal from None
+        if user.locked:
+            # By the door that the sign-in page uses, so that the lock's mail goes out as well.
+            run_program([sys.executable, "-m", "demo.lock", user.username], environment)
+        known["ready"] = True
+        _write(places, users)
+
+
+def _add(user: DemoUser, password: str, environment: Mapping[str, str]) -> None:
+    options = ["--email", user.mailbox, "--name", user.name, *user.options]
+    if user.invited:
+        run_idp(["account", "add", user.username, *options], environment)
+        return
+    options += ["--password-stdin", "--active", "--question", QUESTION, "--answer-stdin"]
+    if user.password_age:
+        options += ["--password-changed-at", (datetime.now(UTC) - user.password_age).isoformat(timespec="seconds")]
+    run_idp(["account", "add", user.username, *options], environment, stdin=f"{password}\n{ANSWER}\n")
+
+
+def _state(username: str, environment: Mapping[str, str]) -> str | None:
+    try:
+        shown = json.loads(run_idp(["account", "show", username, "--json"], environment))
+    except DemoProblem:
+        return None
+    return str(shown["state"])
+
+
+def _write(places: Places, users: dict[str, dict[str, Any]]) -> None:
+    write_private(places.users_file, json.dumps(users, indent=2, ensure_ascii=False) + "\n")

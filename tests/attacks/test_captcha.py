@@ -7,7 +7,7 @@ from tests.journeys import Page, Person
 from tests.rig import Account, Rig, alert_or_screen
 from tests.serving import make_password
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks")]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks-2")]
 
 FAILURE, SUCCESS = "account:signin:failure", "account:signin:success"
 

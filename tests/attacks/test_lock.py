@@ -13,7 +13,7 @@ from tests.likeness import differences
 from tests.rig import Account, Rig, alert_or_screen, rig_in
 from tests.serving import make_password
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks")]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks-2")]
 
 FAILURE, SUCCESS = "account:signin:failure", "account:signin:success"
 

@@ -98,21 +98,23 @@ class Rig:
         more: dict[str, Any] = {} if changed_at is None else {"password_changed_at": changed_at}
         if prefix == "CT.":
             more["organization_rfc"] = self.add().username
-        with self.provider.doors() as services:
-            services.lifecycle.create(
-                username,
-                email=email,
-                now=datetime.now(UTC),
-                name="Cuenta de prueba",
-                password=password,
-                question=QUESTION if password and answer else None,
-                answer=answer if password else None,
-                **more,
-            )
+        self.provider.doors.lifecycle.create(
+            username,
+            email=email,
+            now=datetime.now(UTC),
+            name="Cuenta de prueba",
+            password=password,
+            question=QUESTION if password and answer else None,
+            answer=answer if password else None,
+            **more,
+        )
         return Account(username, password or "", email, answer or "")
 
     def disable(self, account: Account) -> None:
-        self.provider.idp("account", "disable", account.username)
+        self.provider.doors.lifecycle.disable(account.username, datetime.now(UTC))
+
+    def enable(self, account: Account) -> None:
+        self.provider.doors.lifecycle.enable(account.username, datetime.now(UTC))
 
     def request(self, client: Client | None = None, **more: str) -> Request:
         """A fresh authorization request."""

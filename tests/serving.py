@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from idp.app import create_app
@@ -53,6 +53,7 @@ class Provider:
     settings: Mapping[str, str] = field(default_factory=dict)
     clock: MovableClock | None = None
     process: subprocess.Popen[bytes] | None = None
+    _services: Services | None = None
 
     @property
     def issuer(self) -> str:
@@ -153,17 +154,21 @@ class Provider:
         assert answer, f"nobody knows the challenge {challenge}"
         return answer
 
-    @contextmanager
-    def doors(self) -> Iterator[Services]:
+    @property
+    def doors(self) -> Services:
         """The services of this provider in this very process, over the same database: for what HTTP cannot arrange."""
-        settings = Settings.from_environment(
-            {name: value for name, value in self.environment().items() if name.startswith("IDP_")}, folder=self.folder
-        )
-        services: Services = create_app(settings).extensions[EXTENSION]
-        try:
-            yield services
-        finally:
-            services.store.engine.dispose()
+        if self._services is None:
+            own = {name: value for name, value in self.environment().items() if name.startswith("IDP_")}
+            app = create_app(Settings.from_environment(own, folder=self.folder))
+            self._services = cast(Services, app.extensions[EXTENSION])
+        return self._services
+
+    def close(self) -> None:
+        """Stop, and let go of the database."""
+        self.stop()
+        if self._services is not None:
+            self._services.store.engine.dispose()
+            self._services = None
 
     def cpu_seconds(self) -> dict[int, float]:
         """CPU time of each process of the server so far; shows which of the workers have worked."""
@@ -202,7 +207,7 @@ def provider_in(folder: Path, *, clock: MovableClock | None = None, **settings: 
         provider.idp("init")
         yield provider
     finally:
-        provider.stop()
+        provider.close()
         shutil.rmtree(sockets, ignore_errors=True)
 
 

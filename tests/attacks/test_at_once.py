@@ -9,7 +9,7 @@ from tests.journeys import Page, Person, read
 from tests.rig import Account, Rig, at_once, two_workers_work
 from tests.serving import make_password
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks-2"), pytest.mark.timeout(240)]
 
 FAILURE, SUCCESS = "account:signin:failure", "account:signin:success"
 RESET = "account:password:reset"

@@ -13,7 +13,7 @@ from tests.likeness import differences
 from tests.rig import Account, Rig, alert_or_screen, rig_in
 from tests.serving import make_password
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks")]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks-2")]
 
 FAILURE, SUCCESS = "account:signin:failure", "account:signin:success"
 
@@ -242,5 +242,5 @@ def test_a_disabled_account_is_a_failed_attempt_like_any_other(rig: Rig) -> None
     rig.disable(account)
     assert alert_or_screen(refused_page(rig, account.username, account.password)) == "captcha alert"
     assert alert_or_screen(refused_page(rig, rig.username(), make_password())) == "captcha alert"
-    rig.provider.idp("account", "enable", account.username)
+    rig.enable(account)
     assert refused_page(rig, account.username, account.password).screen == "account"

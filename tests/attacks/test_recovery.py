@@ -204,7 +204,7 @@ def test_disabling_kills_links_and_open_forms(rig: Rig, account: Account) -> Non
     waiting = rig.person()
     form = waiting.send(waiting.ask_question(account.username), "form-question", answer=account.answer)
     rig.disable(account)
-    rig.provider.idp("account", "enable", account.username)
+    rig.enable(account)
     assert rig.person().visit(link).screen == "link-dead"
     assert waiting.choose_password(form, make_password()).screen == "link-dead"
     assert can_sign_in(rig, account.username, account.password)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -30,7 +31,7 @@ QUIET = [
 ]
 """Chromium as root in a container, without a graphics card, that speaks to nobody by itself."""
 
-SUPPORT = {
+SUPPORT: dict[str, Any] = {
     "IDP_SUPPORT_PHONE": "55 5000 0000",
     "IDP_SUPPORT_EMAIL": "soporte@pac.example",
     "IDP_SUPPORT_HOURS": "lunes a viernes, de 9:00 a 18:00 h",

@@ -141,8 +141,7 @@ def test_seven_three_and_one_days_before_a_mail_warns_and_the_page_does(
 def warn_at(rig: Rig, clock: MovableClock, instant: datetime) -> None:
     """Move the clock there, and do what the worker does every ten minutes."""
     clock.move(instant - datetime.now(UTC))
-    with rig.provider.doors() as services:
-        services.expiry_warnings.enqueue_due(instant)
+    rig.provider.doors.expiry_warnings.enqueue_due(instant)
 
 
 def own_words(rig: Rig, account: Account) -> str:

@@ -42,14 +42,13 @@ class Names:
         if missing <= 0:
             return
         model = self.rig.add()
-        with self.rig.provider.doors() as services:
-            for kind in KINDS:
-                for _ in range(missing):
-                    username = self.rig.username()
-                    self.by_kind[kind].append(username)
-                    if kind != "unknown":
-                        email = f"{username.lower()}@cliente.example"
-                        services.lifecycle.create(username, email=email, now=datetime.now(UTC))
+        lifecycle = self.rig.provider.doors.lifecycle
+        for kind in KINDS:
+            for _ in range(missing):
+                username = self.rig.username()
+                self.by_kind[kind].append(username)
+                if kind != "unknown":
+                    lifecycle.create(username, email=f"{username.lower()}@cliente.example", now=datetime.now(UTC))
         statement = (
             "UPDATE account SET (state, password_hash, password_changed_at, question, answer_hash) ="
             " (SELECT ?, password_hash, password_changed_at, question, answer_hash FROM account WHERE username = ?)"

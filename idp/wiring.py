@@ -5,7 +5,7 @@ import hmac
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -100,7 +100,16 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
-    tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
+    tokens = Tokens(
+        store,
+        ephemeral,
+        keys,
+        subjects,
+        issuer=settings.issuer,
+        pairwise_key=_derive_key(settings, "pairwise"),
+        refresh_key=_derive_key(settings, "refresh"),
+        refresh_grace=timedelta(seconds=settings.refresh_grace),
+    )
 
     def revoke_grants(tx: Connection, account_id: str, now: datetime) -> None:
         tokens.revoke_grants_of(tx, account_id, now=now)

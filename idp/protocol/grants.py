@@ -143,7 +143,7 @@ class AuthorizationCodeGrant(_TokenGrant):
         body = _body(minted)
         if "openid" in grant.scopes:
             body["id_token"] = services.tokens.mint_id_token(
-                grant, client, subject, taken.value["nonce"], minted.access_token, now
+                grant, client, subject, nonce=taken.value["nonce"], access_token=minted.access_token, now=now
             )
         if "offline_access" in grant.scopes and "refresh_token" in client.grant_types:
             refresh = services.tokens.add_refresh_token(tx, grant, subject, grant.scopes, now=now)
@@ -202,7 +202,9 @@ class RefreshTokenGrant(_TokenGrant):
         body = _body(minted)
         if "openid" in scopes:
             # OIDC Core section 12.2: the original auth_time, and no nonce.
-            body["id_token"] = services.tokens.mint_id_token(grant, client, subject, None, minted.access_token, now)
+            body["id_token"] = services.tokens.mint_id_token(
+                grant, client, subject, nonce=None, access_token=minted.access_token, now=now
+            )
         refresh = services.tokens.add_refresh_token(tx, grant, subject, scopes, now=now)
         if refresh is not None:
             body["refresh_token"] = refresh

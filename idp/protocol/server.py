@@ -29,6 +29,7 @@ from idp.protocol.messages import ProtocolRequest, ProtocolResponse, once, parse
 from idp.protocol.profiles import PROFILES
 from idp.protocol.requests import PROMPTS
 from idp.protocol.subjects import SCOPE_CLAIMS, Authentication, claims_for
+from idp.protocol.tokens import ActiveToken
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in GRANTS)
@@ -128,7 +129,8 @@ class ProtocolServer:
         except OAuth2Error as error:
             return error_response(error)
         tokens = self.services.tokens
-        claims = self._read_active(token, now)
+        active = self._read_active(token, now)
+        claims = None if active is None else active.claims
         with self.services.store.write() as tx:
             if claims is not None:
                 if claims.get("client_id") == client.client_id:
@@ -147,11 +149,11 @@ class ProtocolServer:
     def userinfo(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """OIDC Core section 5.3, for any access token of ours with scope `openid`."""
         try:
-            claims = self._read_bearer(request, now)
+            active = self._read_bearer(request, now)
+            claims, subject = active.claims, active.subject
             scopes = str(claims["scope"]).split()
             if "openid" not in scopes:
                 raise InsufficientScope("The access token has no scope openid.")
-            subject = self.services.subjects.find_subject(claims["sub"])
             if subject is None:
                 raise InvalidBearer("The access token is not active.")
         except OAuth2Error as error:
@@ -212,16 +214,17 @@ class ProtocolServer:
             raise InvalidClient("Client authentication failed.")
         return client
 
-    def _read_active(self, token: str, now: datetime) -> dict[str, Any] | None:
+    def _read_active(self, token: str, now: datetime) -> ActiveToken | None:
         try:
             return self.services.tokens.read_access_token(token, now=now)
         except InvalidToken:
             return None
 
     def _introspect_access(self, token: str, client: Client, now: datetime) -> dict[str, Any] | None:
-        claims = self._read_active(token, now)
-        if claims is None:
+        active = self._read_active(token, now)
+        if active is None:
             return None
+        claims = active.claims
         if claims["client_id"] != client.client_id and claims["aud"] not in client.resources:
             return None
         return {"active": True, "token_type": "Bearer", **claims}
@@ -244,7 +247,7 @@ class ProtocolServer:
             "exp": int(row.expires_at.timestamp()),
         }
 
-    def _read_bearer(self, request: ProtocolRequest, now: datetime) -> dict[str, Any]:
+    def _read_bearer(self, request: ProtocolRequest, now: datetime) -> ActiveToken:
         """The claims of the one access token of the request: in the header, or in a form body (RFC 6750 section 2)."""
         if "access_token" in dict(parse_pairs(request.query)):
             # RFC 9700 section 4.3.2: it would stand in logs and histories.
@@ -256,10 +259,10 @@ class ProtocolServer:
         token = in_form or token.strip()
         if not token:
             raise InvalidBearer("An access token is required.")
-        claims = self._read_active(token, now)
-        if claims is None:
+        active = self._read_active(token, now)
+        if active is None:
             raise InvalidBearer("The access token is not active.")
-        return claims
+        return active
 
 
 def error_response(error: OAuth2Error) -> ProtocolResponse:

@@ -32,14 +32,13 @@ from idp.protocol.errors import (
     OAuth2Error,
     UnauthorizedClient,
 )
-from idp.protocol.messages import ProtocolRequest
+from idp.protocol.messages import NO_STORE, ProtocolRequest
 from idp.protocol.requests import split_scope
 from idp.protocol.subjects import SubjectSource, is_mailbox_scope
 from idp.protocol.tokens import GrantRow, Minted, Tokens
 
 CODE = "authorization-code"
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
-_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _SPENT = "The authorization grant is invalid, spent, expired or revoked."
 
 
@@ -96,7 +95,7 @@ class _TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
     def create_token_response(self) -> tuple[int, dict[str, Any], dict[str, str]]:
         client = self.request.client
         assert client is not None  # noqa: S101  # Authlib validates before it creates
-        return 200, self.issue(client, self.request.parameters, self.request.now), _NO_STORE
+        return 200, self.issue(client, self.request.parameters, self.request.now), NO_STORE
 
     @abstractmethod
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:

@@ -189,6 +189,12 @@ ANONYMOUS_SESSION_LIFETIME = timedelta(hours=2)
 INTERACTION_LIFETIME = timedelta(hours=1)
 """How long an authorization request waits for its person to sign in and consent."""
 
+PUSHED_REQUEST_LIFETIME = timedelta(seconds=60)
+"""From the push to the moment that the person's browser brings its `request_uri` (P-11)."""
+
+POSTED_REQUEST_LIFETIME = timedelta(seconds=60)
+"""How long a request that came by POST waits for the browser to follow the redirect to it."""
+
 AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=60)
 """RFC 6749 section 4.1.2 recommends ten minutes at most; security.md P-7 says 60 s."""
 

@@ -30,6 +30,7 @@ from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
 from idp.outbox import Outbox
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Clients
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
@@ -176,7 +177,9 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ),
         directory=directory,
         expiry_warnings=ExpiryWarnings(store, outbox),
-        protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
+        protocol=ProtocolServer.over(
+            GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys, client_keys=ClientKeys()
+        ),
     )
 
 

@@ -81,6 +81,16 @@ class Client:
         known = (_LOOPBACK.fullmatch(uri) for uri in self.redirect_uris)
         return any(each is not None and (each[1], each[3]) == (asked[1], asked[3]) for each in known)
 
+    def has_response_type(self, response_type: str) -> bool:
+        """Whether it registered this response type, given in canonical order."""
+        return response_type in self.profile.response_types and response_type in self.response_types
+
+    def allows_response_mode(self, mode: str) -> bool:
+        """Whether its answers may come in this mode: the profile's by default, others where registered (P-4)."""
+        return mode in self.profile.response_modes and (
+            mode in self.profile.default_response_modes or mode in self.details.response_modes
+        )
+
     def allowed_scopes(self, asked: Collection[str]) -> tuple[str, ...]:
         """Those of `asked` that this client may have, in the order asked (T-5)."""
         return tuple(scope for scope in asked if scope in self.scopes)

@@ -7,7 +7,8 @@ from idp import policy
 from idp.keys import ALGORITHMS
 from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES
 from idp.protocol.profiles import PROFILES
-from idp.protocol.requests import PROMPTS
+from idp.protocol.request_objects import ALGORITHMS as REQUEST_OBJECT_ALGORITHMS
+from idp.protocol.requests import ACR_VALUES, PROMPTS
 from idp.protocol.sealing import ENCRYPTION_ALGS, ENCRYPTION_ENCS
 from idp.protocol.subjects import SCOPE_CLAIMS
 
@@ -24,6 +25,7 @@ def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: i
         "jwks_uri": f"{issuer}/oauth/jwks",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "pushed_authorization_request_endpoint": f"{issuer}/oauth/par",
         "device_authorization_endpoint": f"{issuer}/oauth/device_authorization",
         "end_session_endpoint": f"{issuer}/oauth/logout",
         "scopes_supported": [*IDENTITY_SCOPES, *MAILBOX_SCOPES],
@@ -42,15 +44,19 @@ def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: i
         "revocation_endpoint_auth_methods_supported": methods,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": sorted(PROMPTS),
-        "acr_values_supported": ["1"],
+        "acr_values_supported": list(ACR_VALUES),
         "claim_types_supported": ["normal"],
         "claims_supported": [
             *("sub", "auth_time", "acr", "amr", "sid"),
             *dict.fromkeys(name for names in SCOPE_CLAIMS.values() for name in names),
         ],
-        "claims_parameter_supported": False,
-        "request_parameter_supported": False,
+        "claims_parameter_supported": True,
+        "display_values_supported": ["page", "popup", "touch", "wap"],
+        "request_parameter_supported": True,
+        "request_object_signing_alg_values_supported": list(REQUEST_OBJECT_ALGORITHMS),
+        # What was pushed here, and nothing else (RFC 9126 section 5 asks for no more to be said).
         "request_uri_parameter_supported": False,
+        "require_pushed_authorization_requests": False,
         "ui_locales_supported": ["es-MX", "en"],
         "authorization_response_iss_parameter_supported": True,
         "mailbox_retention_days_default": retention_days,

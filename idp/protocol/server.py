@@ -19,6 +19,8 @@ from idp.protocol.errors import InvalidClient, InvalidRequest, OAuth2Error, Unsu
 from idp.protocol.grants import GRANTS, GrantServices, TokenRequest
 from idp.protocol.logout import Logouts
 from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, error_response, read_form
+from idp.protocol.par import PushedRequests
+from idp.protocol.request_objects import KeySource
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import ActiveToken
 from idp.protocol.userinfo import answer_userinfo
@@ -57,19 +59,31 @@ class ProtocolServer:
     authorizations: Authorizations
     logouts: Logouts
     consents: Consents
+    pushed_requests: PushedRequests
     engine: _Engine
 
     @classmethod
-    def over(cls, services: GrantServices, keys: KeyRing) -> "ProtocolServer":
+    def over(cls, services: GrantServices, keys: KeyRing, *, client_keys: KeySource) -> "ProtocolServer":
         tokens = services.tokens
+        consents = Consents(services.store, tokens)
+        pushed_requests = PushedRequests(services.ephemeral, services.clients, client_keys, issuer=tokens.issuer)
         return cls(
             services=services,
             keys=keys,
             authorizations=Authorizations(
-                services.store, services.ephemeral, keys, services.clients, tokens, services.subjects
+                services.store,
+                services.ephemeral,
+                keys,
+                services.clients,
+                client_keys,
+                tokens,
+                services.subjects,
+                consents,
+                pushed_requests,
             ),
             logouts=Logouts(services.ephemeral, keys, services.clients, issuer=tokens.issuer),
-            consents=Consents(services.store, tokens),
+            consents=consents,
+            pushed_requests=pushed_requests,
             engine=_Engine(services),
         )
 
@@ -99,6 +113,16 @@ class ProtocolServer:
             return error_response(error)
         response: ProtocolResponse = self.engine.create_token_response(TokenRequest(request, parameters, now))
         return response
+
+    def par(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
+        """RFC 9126 section 2."""
+        try:
+            parameters = read_form(request)
+            client = authenticate_client(request, parameters, self.clients)
+            body = self.pushed_requests.push(client, parameters, now)
+        except OAuth2Error as error:
+            return error_response(error)
+        return ProtocolResponse(201, body, dict(NO_STORE))
 
     def introspect(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """RFC 7662, for a client that the token is meant for; `active: false` to every other (T-10)."""

@@ -32,6 +32,7 @@ from idp.keys import KeyProblem, KeyRing
 from idp.outbox import Outbox
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Clients
+from idp.protocol.fetch import Fetcher
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
 from idp.protocol.server import ProtocolServer
@@ -178,7 +179,15 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         directory=directory,
         expiry_warnings=ExpiryWarnings(store, outbox),
         protocol=ProtocolServer.over(
-            GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys, client_keys=ClientKeys()
+            GrantServices(
+                store,
+                ephemeral,
+                Clients(store, sealing_key=_derive_key(settings, "client-secrets")),
+                tokens,
+                subjects,
+                ClientKeys(Fetcher(allow_loopback=settings.allow_loopback_clients)),
+            ),
+            keys,
         ),
     )
 

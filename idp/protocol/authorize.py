@@ -15,6 +15,7 @@ from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client, Clients
 from idp.protocol.consents import Consents
 from idp.protocol.errors import (
@@ -31,7 +32,6 @@ from idp.protocol.interactions import Interactions, Pending
 from idp.protocol.logout import session_state
 from idp.protocol.messages import once, parse_pairs
 from idp.protocol.par import PushedRequests, is_pushed
-from idp.protocol.request_objects import KeySource
 from idp.protocol.requests import AuthorizationRequest, find_client, read_request, unwrap
 from idp.protocol.responses import Answer, FormPost, ReplyTo, respond
 from idp.protocol.sign_in_demands import SignInDemands
@@ -108,7 +108,7 @@ class Authorizations:
         ephemeral: Ephemeral,
         keys: KeyRing,
         clients: Clients,
-        client_keys: KeySource,
+        client_keys: ClientKeys,
         tokens: Tokens,
         subjects: SubjectSource,
         consents: Consents,

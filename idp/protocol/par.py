@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 
 from idp import policy
 from idp.ephemeral import Ephemeral, Found
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client, Clients
 from idp.protocol.errors import InteractionGone, InvalidRequest, InvalidRequestUri
-from idp.protocol.request_objects import KeySource
 from idp.protocol.requests import Asked, read_request, unwrap
 
 _PREFIX = "urn:ietf:params:oauth:request_uri:"
@@ -29,7 +29,7 @@ def is_pushed(request_uri: str | None) -> bool:
 class PushedRequests:
     """Requests that clients pushed, each for its client, for `PUSHED_REQUEST_LIFETIME`, and for one authorization."""
 
-    def __init__(self, ephemeral: Ephemeral, clients: Clients, keys: KeySource, *, issuer: str) -> None:
+    def __init__(self, ephemeral: Ephemeral, clients: Clients, keys: ClientKeys, *, issuer: str) -> None:
         self._ephemeral = ephemeral
         self._clients = clients
         self._keys = keys

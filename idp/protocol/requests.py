@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from idp import policy
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client, Clients
 from idp.protocol.errors import (
     InvalidClient,
@@ -26,7 +27,7 @@ from idp.protocol.errors import (
 )
 from idp.protocol.profiles import canonical_response_type
 from idp.protocol.request_claims import ASKABLE, ClaimsRequest
-from idp.protocol.request_objects import KeySource, read_request_object
+from idp.protocol.request_objects import read_request_object
 from idp.protocol.responses import ReplyTo, choose_response_mode, is_response_mode_served
 
 PROMPTS = frozenset({"none", "login", "consent", "select_account", "create"})
@@ -107,7 +108,7 @@ def find_client(parameters: Mapping[str, str], clients: Clients) -> Client:
     return client
 
 
-def unwrap(parameters: Mapping[str, str], client: Client, keys: KeySource, *, issuer: str, now: datetime) -> Asked:
+def unwrap(parameters: Mapping[str, str], client: Client, keys: ClientKeys, *, issuer: str, now: datetime) -> Asked:
     """The parameters out of their request object, if they came in one; errors as of `read_request`."""
     text = parameters.get("request")
     if text is None:

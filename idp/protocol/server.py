@@ -20,7 +20,6 @@ from idp.protocol.grants import GRANTS, GrantServices, TokenRequest
 from idp.protocol.logout import Logouts
 from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, error_response, read_form
 from idp.protocol.par import PushedRequests
-from idp.protocol.request_objects import KeySource
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import ActiveToken
 from idp.protocol.userinfo import answer_userinfo
@@ -63,10 +62,12 @@ class ProtocolServer:
     engine: _Engine
 
     @classmethod
-    def over(cls, services: GrantServices, keys: KeyRing, *, client_keys: KeySource) -> "ProtocolServer":
+    def over(cls, services: GrantServices, keys: KeyRing) -> "ProtocolServer":
         tokens = services.tokens
         consents = Consents(services.store, tokens)
-        pushed_requests = PushedRequests(services.ephemeral, services.clients, client_keys, issuer=tokens.issuer)
+        pushed_requests = PushedRequests(
+            services.ephemeral, services.clients, services.client_keys, issuer=tokens.issuer
+        )
         return cls(
             services=services,
             keys=keys,
@@ -75,7 +76,7 @@ class ProtocolServer:
                 services.ephemeral,
                 keys,
                 services.clients,
-                client_keys,
+                services.client_keys,
                 tokens,
                 services.subjects,
                 consents,
@@ -118,7 +119,7 @@ class ProtocolServer:
         """RFC 9126 section 2."""
         try:
             parameters = read_form(request)
-            client = authenticate_client(request, parameters, self.clients)
+            client = authenticate_client(request, parameters, self.services, now)
             body = self.pushed_requests.push(client, parameters, now)
         except OAuth2Error as error:
             return error_response(error)
@@ -128,7 +129,7 @@ class ProtocolServer:
         """RFC 7662, for a client that the token is meant for; `active: false` to every other (T-10)."""
         try:
             parameters = read_form(request)
-            client = self._authenticate_confidential(request, parameters)
+            client = self._authenticate_confidential(request, parameters, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
@@ -139,7 +140,7 @@ class ProtocolServer:
         """RFC 7009. Another client's token, or none at all, is answered alike and changes nothing (T-10)."""
         try:
             parameters = read_form(request)
-            client = authenticate_client(request, parameters, self.clients)
+            client = authenticate_client(request, parameters, self.services, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
@@ -181,8 +182,10 @@ class ProtocolServer:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _authenticate_confidential(self, request: ProtocolRequest, parameters: Mapping[str, str]) -> Client:
-        client = authenticate_client(request, parameters, self.clients)
+    def _authenticate_confidential(
+        self, request: ProtocolRequest, parameters: Mapping[str, str], now: datetime
+    ) -> Client:
+        client = authenticate_client(request, parameters, self.services, now)
         if client.is_public:
             raise InvalidClient("Client authentication failed.")
         return client

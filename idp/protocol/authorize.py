@@ -320,10 +320,8 @@ class Authorizations:
         with self._store.write() as tx:
             self._interactions.finish(tx, pending, now)
             if consented:
-                self._consents.remember(
-                    tx, subject.sub, client.client_id, request.scopes, _extra_claims(request), now=now
-                )
-                self._record(tx, audit.Event.CONSENT_GRANT, pending, subject, now)
+                extra = _extra_claims(request)
+                self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
             answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
         if browser_state is not None:
             answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)

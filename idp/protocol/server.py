@@ -14,16 +14,18 @@ from idp.protocol.authorize import Authorizations, Interaction
 from idp.protocol.client_auth import authenticate_client
 from idp.protocol.clients import Client, Clients
 from idp.protocol.consents import Consents
+from idp.protocol.device import DeviceAuthorizations, DeviceCodeGrant
 from idp.protocol.discovery import build_metadata
 from idp.protocol.errors import InvalidClient, InvalidRequest, OAuth2Error, UnsupportedGrantType
-from idp.protocol.grants import GRANTS, GrantServices, TokenRequest
+from idp.protocol.grants import GRANTS, GrantServices, TokenGrant, TokenRequest
 from idp.protocol.logout import Logouts
 from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, error_response, read_form
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import ActiveToken
 from idp.protocol.userinfo import answer_userinfo
 
-_GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in GRANTS)
+_GRANTS: tuple[type[TokenGrant], ...] = (*GRANTS, DeviceCodeGrant)
+_GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in _GRANTS)
 
 
 class _Engine(AuthorizationServer):  # type: ignore[misc]  # Authlib has no type hints
@@ -32,7 +34,7 @@ class _Engine(AuthorizationServer):  # type: ignore[misc]  # Authlib has no type
     def __init__(self, services: GrantServices) -> None:
         super().__init__()
         self.services = services
-        for grant in GRANTS:
+        for grant in _GRANTS:
             self.register_grant(grant)
 
     def create_oauth2_request(self, request: TokenRequest) -> TokenRequest:
@@ -57,11 +59,13 @@ class ProtocolServer:
     authorizations: Authorizations
     logouts: Logouts
     consents: Consents
+    devices: DeviceAuthorizations
     engine: _Engine
 
     @classmethod
     def over(cls, services: GrantServices, keys: KeyRing) -> "ProtocolServer":
         tokens = services.tokens
+        consents = Consents(services.store, tokens)
         return cls(
             services=services,
             keys=keys,
@@ -69,7 +73,8 @@ class ProtocolServer:
                 services.store, services.ephemeral, keys, services.clients, tokens, services.subjects
             ),
             logouts=Logouts(services.ephemeral, keys, services.clients, issuer=tokens.issuer),
-            consents=Consents(services.store, tokens),
+            consents=consents,
+            devices=DeviceAuthorizations(services, consents),
             engine=_Engine(services),
         )
 
@@ -99,6 +104,13 @@ class ProtocolServer:
             return error_response(error)
         response: ProtocolResponse = self.engine.create_token_response(TokenRequest(request, parameters, now))
         return response
+
+    def device_authorization(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
+        """RFC 8628 section 3.1."""
+        try:
+            return self.devices.begin(request, now)
+        except OAuth2Error as error:
+            return error_response(error)
 
     def introspect(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """RFC 7662, for a client that the token is meant for; `active: false` to every other (T-10)."""

@@ -74,13 +74,27 @@ def read_key_set(value: object) -> tuple[ClientKey, ...]:
     return tuple(found)
 
 
+def clean_key_set(value: object) -> dict[str, Any]:
+    """The JWK Set with what we can use of it and nothing else. `ValueError` as for `read_key_set`."""
+    cleaned = []
+    for each in read_key_set(value):
+        stated = {"kid": each.kid, "alg": each.alg, "use": each.use}
+        material = each.key.as_dict(private=False)
+        names = ("kty", *_MEMBERS[each.kty])
+        cleaned.append(
+            {name: material[name] for name in names} | {name: text for name, text in stated.items() if text is not None}
+        )
+    return {"keys": cleaned}
+
+
 def _read_key(member: Mapping[str, Any]) -> ClientKey | None:
     kty = member.get("kty")
     if not isinstance(kty, str) or kty not in _KINDS:
         return None
     stated = {name: member.get(name) for name in ("kid", "alg", "use")}
-    if not all(each is None or (isinstance(each, str) and len(each) <= _KEY_ID_MAX) for each in stated.values()):
-        return None
+    for each in stated.values():
+        if each is not None and not (isinstance(each, str) and len(each) <= _KEY_ID_MAX and each.isprintable()):
+            return None
     # Only what makes the key: certificates and addresses beside it (x5c, x5u) never decide anything.
     material: dict[str, Any] = {"kty": kty} | {name: member.get(name) for name in _MEMBERS[kty]}
     if not all(isinstance(each, str) for each in material.values()):

@@ -11,6 +11,7 @@ from idp.blueprints import (
     activation,
     authorize,
     captcha,
+    device,
     logout,
     password,
     recovery,
@@ -39,6 +40,7 @@ PAGE_BLUEPRINTS = (
     activation.blueprint,
     authorize.blueprint,
     logout.blueprint,
+    device.blueprint,
 )
 
 

@@ -5,7 +5,7 @@ import hmac
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -76,6 +76,7 @@ class Services:
             "devices": self.devices.sweep(now),
             "links": self.links.sweep(now),
             "mails": self.outbox.sweep(now),
+            "registration_tokens": self.protocol.registrations.sweep(now),
         }
 
 
@@ -102,7 +103,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
-    tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
+    client_keys = ClientKeys(Fetcher(allow_loopback=settings.allow_loopback_clients))
+    tokens = Tokens(
+        store,
+        ephemeral,
+        keys,
+        subjects,
+        issuer=settings.issuer,
+        pairwise_key=_derive_key(settings, "pairwise"),
+        refresh_key=_derive_key(settings, "refresh"),
+        refresh_grace=timedelta(seconds=settings.refresh_grace),
+        client_keys=client_keys,
+    )
 
     def revoke_grants(tx: Connection, account_id: str, now: datetime) -> None:
         tokens.revoke_grants_of(tx, account_id, now=now)
@@ -176,9 +188,10 @@ def build_services(settings: Settings, engine: Engine) -> Services:
                 Clients(store, sealing_key=_derive_key(settings, "client-secrets")),
                 tokens,
                 subjects,
-                ClientKeys(Fetcher(allow_loopback=settings.allow_loopback_clients)),
+                client_keys,
             ),
             keys,
+            registration=settings.registration,
         ),
     )
 

@@ -3,9 +3,9 @@
 from flask import Blueprint, Response, abort, request
 
 from idp.policy import REGISTRATION_BODY_MAX
+from idp.protocol.registration import RegistrationRequest
 from idp.web.current import now, services
 from idp.web.messages import flask_response
-from idp.protocol.registration import RegistrationRequest
 
 blueprint = Blueprint("registration", __name__, url_prefix="/oauth")
 _JSON = "application/json"

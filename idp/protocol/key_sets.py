@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 PublicKey = ECKey | RSAKey | OKPKey
-Use = Literal["sig", "enc"]
 
 SIGNATURE_ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
 """What clients may sign with: by a private key, never by a shared secret or none (T-2)."""
@@ -46,8 +45,11 @@ class ClientKey:
     alg: str | None
     use: str | None
 
-    def suits(self, alg: str, use: Use) -> bool:
-        """Whether the key is of the kind that `alg` needs, and is not meant for something else (RFC 8725 3.1)."""
+    def suits(self, alg: str, use: str) -> bool:
+        """Whether the key is of the kind that `alg` needs for `use` (`sig` or `enc`), and meant for nothing else.
+
+        RFC 8725 section 3.1.
+        """
         kty, curves = _NEEDS[alg]
         if self.kty != kty or (curves and self.crv not in curves):
             return False

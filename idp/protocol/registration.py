@@ -15,19 +15,30 @@ from idp.ephemeral import Ephemeral
 from idp.protocol.client_secrets import digest_bytes, digest_secret, new_secret
 from idp.protocol.clients import Client, Clients
 from idp.protocol.details import ClientDetails
-from idp.protocol.errors import BearerError, ClientProblem, InvalidBearer, InvalidRequest, OAuth2Error
+from idp.protocol.errors import ClientProblem, InvalidBearer, InvalidRequest, OAuth2Error
 from idp.protocol.fetch import Fetcher, FetchProblem
 from idp.protocol.logos import draw_logo
-from idp.protocol.messages import ProtocolResponse
+from idp.protocol.messages import NO_STORE, ProtocolResponse, error_response
 from idp.protocol.metadata import IDENTITY_SCOPES, Registration, check_registration
 from idp.protocol.metadata_json import GRANTS, read_metadata, write_metadata
 from idp.protocol.models import RegistrationToken
 
-_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _COUNTER = "registration-address"
 _REFUSED = "The token is not good here."
 # RFC 7592 section 2.2: what an update must not name.
 _OURS = ("registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at")
+_CLIENTS_OWN = (
+    "client_name",
+    "redirect_uris",
+    "post_logout_redirect_uris",
+    "backchannel_logout_uri",
+    "scopes",
+    "grant_types",
+    "response_types",
+    "token_endpoint_auth_method",
+    "id_token_signed_response_alg",
+    "details",
+)
 _UNSPENT = select(RegistrationToken.digest).where(
     RegistrationToken.digest == bindparam("digest"),
     RegistrationToken.uses_left > 0,
@@ -150,7 +161,7 @@ class Registrations:
             )
         except (OAuth2Error, ClientProblem, _TooMany) as error:
             return _refuse(error)
-        return ProtocolResponse(201, self._view(client, management, secret), dict(_NO_STORE))
+        return ProtocolResponse(201, self._view(client, management, secret), dict(NO_STORE))
 
     def read(self, client_id: str, request: RegistrationRequest, now: datetime) -> ProtocolResponse:  # noqa: ARG002  # as its neighbours
         """RFC 7592 section 2.1. The secret is not said again: we keep its digest alone."""
@@ -158,7 +169,7 @@ class Registrations:
             client, management = self._check_management(client_id, request)
         except OAuth2Error as error:
             return _refuse(error)
-        return ProtocolResponse(200, self._view(client, management, None), dict(_NO_STORE))
+        return ProtocolResponse(200, self._view(client, management, None), dict(NO_STORE))
 
     def replace(self, client_id: str, request: RegistrationRequest, now: datetime) -> ProtocolResponse:
         """RFC 7592 section 2.2: what is left out goes back to its default; what an operator gave stays."""
@@ -169,9 +180,7 @@ class Registrations:
             _check_replacement(body, client, now)
             asked = _own(read_metadata(body), client)
             completed, logo = self._complete(asked, client)
-            names = ("client_name", "redirect_uris", "post_logout_redirect_uris", "backchannel_logout_uri", "scopes")
-            names += ("grant_types", "response_types", "token_endpoint_auth_method", "id_token_signed_response_alg")
-            changes = {name: getattr(completed, name) for name in (*names, "details")}
+            changes = {name: getattr(completed, name) for name in _CLIENTS_OWN}
             client = self._clients.update(client_id, changes, now=now, logo=logo)
             secret = None
             if client.needs_secret:
@@ -179,7 +188,7 @@ class Registrations:
                 client = self._clients.find(client_id) or client
         except (OAuth2Error, ClientProblem, _TooMany) as error:
             return _refuse(error)
-        return ProtocolResponse(200, self._view(client, management, secret), dict(_NO_STORE))
+        return ProtocolResponse(200, self._view(client, management, secret), dict(NO_STORE))
 
     def remove(self, client_id: str, request: RegistrationRequest, now: datetime) -> ProtocolResponse:
         """RFC 7592 section 2.3."""
@@ -190,7 +199,7 @@ class Registrations:
             return _refuse(error)
         except ClientProblem:  # somebody else was faster
             return _refuse(InvalidBearer(_REFUSED))
-        return ProtocolResponse(204, None, dict(_NO_STORE))
+        return ProtocolResponse(204, None, dict(NO_STORE))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -320,20 +329,13 @@ def _network(address: str) -> str:
     return str(ip if ip.version == 4 else ipaddress.ip_network((int(ip), 64), strict=False))
 
 
-def _refuse(error: Exception) -> ProtocolResponse:
+def _refuse(error: OAuth2Error | ClientProblem | _TooMany) -> ProtocolResponse:
     """RFC 7591 section 3.2.2, and RFC 6750 section 3 where a token is missing."""
     if isinstance(error, _TooMany):
         wait = {"Retry-After": str(max(1, int(error.retry_after.total_seconds())))}
         body = {"error": "temporarily_unavailable", "error_description": "Too many requests."}
-        return ProtocolResponse(429, body, {**_NO_STORE, **wait})
+        return ProtocolResponse(429, body, {**NO_STORE, **wait})
     if isinstance(error, ClientProblem):
         text = str(error)
-        return ProtocolResponse(400, {"error": error.error, "error_description": text}, dict(_NO_STORE))
-    assert isinstance(error, OAuth2Error)  # noqa: S101  # nothing else is handed in
-    headers = dict(_NO_STORE)
-    if isinstance(error, BearerError):
-        headers["WWW-Authenticate"] = f'Bearer error="{error.error}", error_description="{error.description}"'
-    return ProtocolResponse(
-        error.status_code, {"error": error.error, "error_description": error.description}, headers
-    )
-
+        return ProtocolResponse(400, {"error": error.error, "error_description": text}, dict(NO_STORE))
+    return error_response(error)

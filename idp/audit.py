@@ -55,6 +55,7 @@ class Event(enum.StrEnum):
     CLIENT_UPDATE = "client:record:update"
     CLIENT_REMOVE = "client:record:remove"
     CLIENT_SECRET_ROTATE = "client:secret:rotate"
+    REGISTRATION_TOKEN_CREATE = "operator:registration-token:create"
     KEY_ROTATE = "operator:key:rotate"
     KEY_RETIRE = "operator:key:retire"
     MAIL_RETRY = "operator:mail:retry"

@@ -78,7 +78,7 @@ class DeviceAuthorizations:
     def begin(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """Answer a device (section 3.2). Raises the errors of the token endpoint."""
         parameters = read_form(request)
-        client = authenticate_client(request, parameters, self._services.clients)
+        client = authenticate_client(request, parameters, self._services, now)
         if DEVICE_CODE not in client.grant_types:
             raise UnauthorizedClient("The client is not registered for this grant_type.")
         scopes = _read_scopes(parameters, client)

@@ -6,17 +6,22 @@ from typing import Any
 from idp import policy
 from idp.keys import ALGORITHMS
 from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES
+from idp.protocol.key_sets import SIGNATURE_ALGORITHMS
 from idp.protocol.profiles import PROFILES
 from idp.protocol.requests import PROMPTS
 from idp.protocol.sealing import ENCRYPTION_ALGS, ENCRYPTION_ENCS
 from idp.protocol.subjects import SCOPE_CLAIMS
 
 
-def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: int) -> dict[str, Any]:
+def build_metadata(
+    issuer: str, *, grant_types: Iterable[str], retention_days: int, registration: bool = False
+) -> dict[str, Any]:
     """The document, built from the tables that the checks read."""
     profiles = PROFILES.values()
     methods = _union(each.token_endpoint_auth_methods for each in profiles)
-    return {
+    # Of assertions: HS256 is for client_secret_jwt (OIDC Discovery section 3, RFC 8414 section 2).
+    assertion_algs = [*SIGNATURE_ALGORITHMS, "HS256"]
+    document = {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/oauth/authorize",
         "token_endpoint": f"{issuer}/oauth/token",
@@ -40,6 +45,9 @@ def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: i
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": [method for method in methods if method != "none"],
         "revocation_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": assertion_algs,
+        "introspection_endpoint_auth_signing_alg_values_supported": assertion_algs,
+        "revocation_endpoint_auth_signing_alg_values_supported": assertion_algs,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": sorted(PROMPTS),
         "acr_values_supported": ["1"],
@@ -56,6 +64,9 @@ def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: i
         "mailbox_retention_days_default": retention_days,
         "mailbox_time_zone": policy.RETENTION_TIME_ZONE,
     }
+    if registration:
+        document["registration_endpoint"] = f"{issuer}/oauth/register"
+    return document
 
 
 def _union(sets: Iterable[frozenset[str]]) -> list[str]:

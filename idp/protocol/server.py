@@ -20,6 +20,7 @@ from idp.protocol.errors import InvalidClient, InvalidRequest, OAuth2Error, Unsu
 from idp.protocol.grants import GRANTS, GrantServices, TokenGrant, TokenRequest
 from idp.protocol.logout import Logouts
 from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, error_response, read_form
+from idp.protocol.registration import Registrations
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import ActiveToken
 from idp.protocol.userinfo import answer_userinfo
@@ -60,10 +61,12 @@ class ProtocolServer:
     logouts: Logouts
     consents: Consents
     devices: DeviceAuthorizations
+    registrations: Registrations
     engine: _Engine
 
     @classmethod
-    def over(cls, services: GrantServices, keys: KeyRing) -> "ProtocolServer":
+    def over(cls, services: GrantServices, keys: KeyRing, *, registration: str = "off") -> "ProtocolServer":
+        """`registration`: who may register a client by itself (`Registrations`)."""
         tokens = services.tokens
         consents = Consents(services.store, tokens)
         return cls(
@@ -75,6 +78,14 @@ class ProtocolServer:
             logouts=Logouts(services.ephemeral, keys, services.clients, issuer=tokens.issuer),
             consents=consents,
             devices=DeviceAuthorizations(services, consents),
+            registrations=Registrations(
+                services.store,
+                services.clients,
+                services.ephemeral,
+                services.client_keys.fetcher,
+                issuer=tokens.issuer,
+                mode=registration,
+            ),
             engine=_Engine(services),
         )
 
@@ -116,7 +127,7 @@ class ProtocolServer:
         """RFC 7662, for a client that the token is meant for; `active: false` to every other (T-10)."""
         try:
             parameters = read_form(request)
-            client = self._authenticate_confidential(request, parameters)
+            client = self._authenticate_confidential(request, parameters, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
@@ -127,7 +138,7 @@ class ProtocolServer:
         """RFC 7009. Another client's token, or none at all, is answered alike and changes nothing (T-10)."""
         try:
             parameters = read_form(request)
-            client = authenticate_client(request, parameters, self.clients)
+            client = authenticate_client(request, parameters, self.services, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
@@ -165,12 +176,15 @@ class ProtocolServer:
             self.services.tokens.issuer,
             grant_types=_GRANT_TYPES,
             retention_days=self.services.subjects.deployment_retention_days,
+            registration=self.registrations.is_served,
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _authenticate_confidential(self, request: ProtocolRequest, parameters: Mapping[str, str]) -> Client:
-        client = authenticate_client(request, parameters, self.clients)
+    def _authenticate_confidential(
+        self, request: ProtocolRequest, parameters: Mapping[str, str], now: datetime
+    ) -> Client:
+        client = authenticate_client(request, parameters, self.services, now)
         if client.is_public:
             raise InvalidClient("Client authentication failed.")
         return client

@@ -56,6 +56,7 @@ class Event(enum.StrEnum):
     CLIENT_REMOVE = "client:record:remove"
     CLIENT_SECRET_ROTATE = "client:secret:rotate"
     REGISTRATION_TOKEN_CREATE = "operator:registration-token:create"
+    LOGOUT_NOTICE_FAIL = "client:logout-notice:fail"
     KEY_ROTATE = "operator:key:rotate"
     KEY_RETIRE = "operator:key:retire"
     MAIL_RETRY = "operator:mail:retry"

@@ -111,6 +111,40 @@ MAIL_STOP_WAIT = timedelta(seconds=8)
 MAIL_KEPT = timedelta(days=30)
 """How long a message that has ended is still known, for operators' questions."""
 
+NOTICE_POLL_INTERVAL = timedelta(seconds=1)
+"""How often the worker looks for logout notices that are due: an application hears of a sign-out within seconds."""
+
+NOTICE_RETRIES = (
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+)
+"""Waits before the second, third, … attempt to tell a client; after the last one it is given up. By then what the
+client holds of the session has ended by itself, but for what it keeps beyond it."""
+
+NOTICE_PARALLEL_MAX = 10
+"""Clients that are being told at once."""
+
+NOTICE_LEASE = timedelta(minutes=1)
+"""How long a worker has a notice to itself; one that dies meanwhile leaves it to another."""
+
+NOTICE_KEPT = timedelta(days=30)
+"""How long a notice that has ended is still known, for operators' questions."""
+
+NOTICE_SESSION_MARGIN = timedelta(hours=1)
+"""How long after the latest end of a session its clients are still known: the sweep that ends it may come late."""
+
+LOGOUT_TOKEN_LIFETIME = timedelta(minutes=2)
+"""OIDC Back-Channel Logout section 4: "preferably at most two minutes in the future"."""
+
+FRAMES_WAIT = timedelta(seconds=5)
+"""How long the signed-out page waits for the applications' frames before it goes on (Front-Channel Logout)."""
+
+CHECK_SESSION_CACHE_LIFETIME = timedelta(minutes=5)
+"""How long a browser may keep the check-session page: relying parties load it with each page of theirs."""
+
 PASSWORD_LIFETIME = timedelta(days=30)
 """A password is good until `changed_at` plus this, to the second. SAT asks it of every PAC; the manual, page 2."""
 

@@ -30,6 +30,7 @@ from idp.protocol.errors import (
 )
 from idp.protocol.grants import SPENT, GrantServices, TokenGrant, require
 from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, read_form
+from idp.protocol.notices import remember_client
 from idp.protocol.profiles import DEVICE_CODE
 from idp.protocol.requests import split_scope
 from idp.protocol.subjects import Authentication, Subject, claims_for, has_mailbox_scope, is_mailbox_scope
@@ -235,6 +236,8 @@ class DeviceAuthorizations:
         self._consents.remember(tx, subject.sub, client, scopes, now)
         if subject.mailbox_rfc is None:
             scopes = tuple(scope for scope in scopes if not is_mailbox_scope(scope))
+        ends_at = authentication.auth_time + policy.SESSION_ABSOLUTE_LIFETIME
+        remember_client(tx, authentication.sid, client.client_id, subject.sub, ends_at)
         return self._services.tokens.add_grant(
             tx,
             client_id=client.client_id,

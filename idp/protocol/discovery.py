@@ -6,10 +6,9 @@ from typing import Any
 from idp import policy
 from idp.keys import ALGORITHMS
 from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES
-from idp.protocol.key_sets import SIGNATURE_ALGORITHMS
+from idp.protocol.key_sets import ENCRYPTION_ALGORITHMS, ENCRYPTION_METHODS, SIGNATURE_ALGORITHMS
 from idp.protocol.profiles import PROFILES
 from idp.protocol.requests import PROMPTS
-from idp.protocol.sealing import ENCRYPTION_ALGS, ENCRYPTION_ENCS
 from idp.protocol.subjects import SCOPE_CLAIMS
 
 
@@ -37,11 +36,11 @@ def build_metadata(
         "grant_types_supported": sorted(grant_types),
         "subject_types_supported": _union(each.subject_types for each in profiles),
         "id_token_signing_alg_values_supported": list(ALGORITHMS),
-        "id_token_encryption_alg_values_supported": list(ENCRYPTION_ALGS),
-        "id_token_encryption_enc_values_supported": list(ENCRYPTION_ENCS),
+        "id_token_encryption_alg_values_supported": list(ENCRYPTION_ALGORITHMS),
+        "id_token_encryption_enc_values_supported": list(ENCRYPTION_METHODS),
         "userinfo_signing_alg_values_supported": list(ALGORITHMS),
-        "userinfo_encryption_alg_values_supported": list(ENCRYPTION_ALGS),
-        "userinfo_encryption_enc_values_supported": list(ENCRYPTION_ENCS),
+        "userinfo_encryption_alg_values_supported": list(ENCRYPTION_ALGORITHMS),
+        "userinfo_encryption_enc_values_supported": list(ENCRYPTION_METHODS),
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": [method for method in methods if method != "none"],
         "revocation_endpoint_auth_methods_supported": methods,

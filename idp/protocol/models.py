@@ -88,7 +88,7 @@ class LogoutDelivery(Base):
     __table_args__ = (Index("ix_logout_delivery_due_at", "ended_at", "due_at"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    """Also the `jti` of its logout token."""
+    """With the number of the attempt, the `jti` of its logout token."""
     client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id", ondelete="CASCADE"))
     account_id: Mapped[str] = mapped_column(String(36))
     sid: Mapped[str] = mapped_column(String(36))

@@ -10,13 +10,10 @@ from joserfc.jwk import Key
 
 from idp.keys import KeyRing
 from idp.protocol.errors import InvalidRequest
-from idp.protocol.key_sets import ENCRYPTION_ALGORITHMS as ENCRYPTION_ALGS
-from idp.protocol.key_sets import ENCRYPTION_METHODS as ENCRYPTION_ENCS
 
 if TYPE_CHECKING:
     from idp.protocol.clients import Client
 
-__all__ = ["DEFAULT_ENC", "ENCRYPTION_ALGS", "ENCRYPTION_ENCS", "ClientKeySource", "Sealing"]
 DEFAULT_ENC = "A128CBC-HS256"
 """OIDC Registration section 2, where an `alg` stands alone."""
 

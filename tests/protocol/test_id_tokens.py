@@ -14,8 +14,9 @@ from joserfc.jwk import ECKey, Key, RSAKey
 from idp.keys import ALGORITHMS, KeyRing
 from idp.protocol.clients import Client
 from idp.protocol.details import ClientDetails
+from idp.protocol.key_sets import ENCRYPTION_ALGORITHMS, ENCRYPTION_METHODS
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
-from idp.protocol.sealing import ENCRYPTION_ALGS, ENCRYPTION_ENCS, Sealing
+from idp.protocol.sealing import Sealing
 from idp.protocol.stored_grants import GrantRow
 from idp.protocol.tokens import read_id_token_hint
 from tests.protocol.conftest import ISSUER, House, replace
@@ -152,8 +153,8 @@ def test_a_claim_that_is_asked_for_with_a_value_is_given_where_it_has_it(
 
 
 @pytest.mark.spec("OIDC Core §10.2", "OIDC Core §16.14")
-@pytest.mark.parametrize("enc", ENCRYPTION_ENCS)
-@pytest.mark.parametrize("alg", ENCRYPTION_ALGS)
+@pytest.mark.parametrize("enc", ENCRYPTION_METHODS)
+@pytest.mark.parametrize("alg", ENCRYPTION_ALGORITHMS)
 def test_it_is_encrypted_for_the_client_after_it_is_signed(house: House, alg: str, enc: str) -> None:
     key: Key
     if alg.startswith("RSA"):

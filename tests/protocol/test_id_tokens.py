@@ -180,7 +180,7 @@ def _with_details(house: House, **details: Any) -> Client:
 
 @pytest.mark.spec("OIDC Core §10.2", "P-16")
 def test_a_client_without_a_key_to_encrypt_for_loses_nothing(house: House) -> None:
-    client = _with_details(house, id_token_encrypted_response_alg="RSA-OAEP")
+    client = _with_details(house, id_token_encrypted_response_alg="RSA-OAEP", jwks_uri="https://app.example/keys")
     code = house.code(client)
     refused = house.redeem(client, code)
     assert refused.body is not None
@@ -219,6 +219,7 @@ def test_userinfo_is_encrypted_where_registered(house: House, signed: str | None
         userinfo_signed_response_alg=signed,
         userinfo_encrypted_response_alg="ECDH-ES",
         userinfo_encrypted_response_enc="A256GCM",
+        jwks_uri="https://app.example/keys",
     )
     key = ECKey.generate_key("P-256")
     house.server.services.tokens.sealing = Sealing(house.keys, ClientKeys(key))

@@ -238,7 +238,7 @@ def test_userinfo_is_encrypted_where_registered(house: House, signed: str | None
 def test_a_pairwise_sub_is_the_same_everywhere_for_one_sector_and_another_for_the_next(house: House) -> None:
     sub = house.authentication.sub
     one, same, other = (
-        _with_details(house, subject_type="pairwise", sector=sector)
+        _with_details(house, subject_type="pairwise", sector_identifier_uri=f"https://{sector}/uris.json")
         for sector in ("one.example", "one.example", "other.example")
     )
     body = house.tokens(one, "openid offline_access")
@@ -264,13 +264,13 @@ def test_a_pairwise_sub_is_the_same_everywhere_for_one_sector_and_another_for_th
 def test_without_a_sector_the_host_of_the_redirect_address_is_one(house: House) -> None:
     sub_for, sub = house.server.services.tokens.sub_for, house.authentication.sub
     alone = _with_details(house, subject_type="pairwise")
-    named = _with_details(house, subject_type="pairwise", sector="app.example")
+    named = _with_details(house, subject_type="pairwise", sector_identifier_uri="https://app.example/uris.json")
     assert sub_for(alone, sub) == sub_for(named, sub)
 
 
 @pytest.mark.spec("D-82", "T-4")
 def test_another_account_never_gets_the_sub_of_one_before_it(house: House) -> None:
-    client = _with_details(house, subject_type="pairwise", sector="one.example")
+    client = _with_details(house, subject_type="pairwise", sector_identifier_uri="https://one.example/uris.json")
     first, old = house.tokens(client)["id_token"], house.authentication.sub
     # The same person's RFC in an account made anew: its id is another.
     again = replace(house.people.known.pop(old), sub="0b9c7a52-9a0e-4f5e-8d2c-1f6c5a1f2b3d")

@@ -201,6 +201,24 @@ AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=60)
 SPENT_MEMORY = timedelta(days=1)
 """How long after its end a spent single-use value is still known as spent, so that its reuse is noticed."""
 
+DEVICE_CODE_LIFETIME = timedelta(minutes=10)
+"""How long a device shows its code, and whoever reads it has to sign in and approve (RFC 8628 section 6.1)."""
+
+DEVICE_POLL_INTERVAL = timedelta(seconds=5)
+DEVICE_SLOW_DOWN = timedelta(seconds=5)
+DEVICE_POLL_SLACK = timedelta(seconds=1)
+"""How often a device may ask, how much longer it waits each time it asks sooner (section 3.5), and how much sooner is
+put down to the network."""
+
+DEVICE_TRIES_MAX = 5
+DEVICE_TRIES_WINDOW = timedelta(minutes=10)
+DEVICE_ADDRESS_TRIES_MAX = 20
+"""Wrong codes of one browser, and of one address in `ADDRESS_WINDOW` (ux.md, S25): with a million devices waiting at
+once, an address would guess one in fifty days."""
+
+DEVICE_TYPED_MAX = 64
+"""Characters of a typed code that are looked at."""
+
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=5)
 """Short, so that what is revoked elsewhere is dead soon: contract.md, section 6."""
 

@@ -76,6 +76,7 @@ class Services:
             "devices": self.devices.sweep(now),
             "links": self.links.sweep(now),
             "mails": self.outbox.sweep(now),
+            "registration_tokens": self.protocol.registrations.sweep(now),
         }
 
 
@@ -102,6 +103,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
+    client_keys = ClientKeys(Fetcher(allow_loopback=settings.allow_loopback_clients))
     tokens = Tokens(
         store,
         ephemeral,
@@ -111,6 +113,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         pairwise_key=_derive_key(settings, "pairwise"),
         refresh_key=_derive_key(settings, "refresh"),
         refresh_grace=timedelta(seconds=settings.refresh_grace),
+        client_keys=client_keys,
     )
 
     def revoke_grants(tx: Connection, account_id: str, now: datetime) -> None:
@@ -185,9 +188,10 @@ def build_services(settings: Settings, engine: Engine) -> Services:
                 Clients(store, sealing_key=_derive_key(settings, "client-secrets")),
                 tokens,
                 subjects,
-                ClientKeys(Fetcher(allow_loopback=settings.allow_loopback_clients)),
+                client_keys,
             ),
             keys,
+            registration=settings.registration,
         ),
     )
 

@@ -17,7 +17,7 @@ from joserfc.jws import JWSRegistry
 from idp import policy
 from idp.protocol.clients import Client
 from idp.protocol.fetch import Fetcher, FetchProblem
-from idp.protocol.key_sets import SIGNATURE_ALGORITHMS, ClientKey, PublicKey, Use, read_key_set
+from idp.protocol.key_sets import SIGNATURE_ALGORITHMS, ClientKey, PublicKey, read_key_set
 
 # RFC 8725 section 3.10, D-31: no key and no address of a key is taken from a header. A thumbprint of a certificate
 # says nothing that decides, and some clients send it.
@@ -52,7 +52,7 @@ class ClientKeys:
         self._registered: dict[str, tuple[Mapping[str, Any], tuple[ClientKey, ...]]] = {}
         self._fetched: dict[str, _Fetched] = {}
 
-    def find_key(self, client: Client, *, kid: str | None, alg: str, use: Use, now: datetime) -> PublicKey | None:
+    def find_key(self, client: Client, *, kid: str | None, alg: str, use: str, now: datetime) -> PublicKey | None:
         """The client's key for `alg`, or None.
 
         By its name where there is one; without a name the only one that suits, as OIDC Core section 10.1 asks, and
@@ -140,7 +140,7 @@ def _read_or_none(jwks: Mapping[str, Any]) -> tuple[ClientKey, ...]:
         return ()
 
 
-def _choose(keys: tuple[ClientKey, ...], kid: str | None, alg: str, use: Use) -> PublicKey | None:
+def _choose(keys: tuple[ClientKey, ...], kid: str | None, alg: str, use: str) -> PublicKey | None:
     suitable = [each for each in keys if each.suits(alg, use) and (kid is None or each.kid == kid)]
     if not suitable or (len(suitable) > 1 and use == "sig"):
         return None

@@ -17,8 +17,12 @@ def new_secret() -> str:
 
 def digest_secret(secret: str) -> str:
     """SHA-256, base64url: enough for 256 random bits, and any text has one."""
-    raw = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-    return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+    return digest_bytes(secret.encode("utf-8", "surrogatepass"))
+
+
+def digest_bytes(value: bytes) -> str:
+    """SHA-256, base64url."""
+    return urlsafe_b64encode(hashlib.sha256(value).digest()).rstrip(b"=").decode("ascii")
 
 
 def seal(key: bytes, client_id: str, secret: str) -> str:

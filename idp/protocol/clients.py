@@ -53,10 +53,32 @@ class Client:
     previous_secret_digest: str | None = None
     previous_secret_expires_at: datetime | None = None
     registration_token_digest: str | None = None
+    created_at: datetime | None = None
 
     @property
     def is_public(self) -> bool:
         return self.token_endpoint_auth_method == "none"
+
+    @property
+    def registration(self) -> Registration:
+        """What it would be registered with, to be as it is."""
+        return Registration(
+            client_name=self.client_name,
+            redirect_uris=self.redirect_uris,
+            post_logout_redirect_uris=self.post_logout_redirect_uris,
+            backchannel_logout_uri=self.backchannel_logout_uri,
+            scopes=self.scopes,
+            grant_types=tuple(sorted(self.grant_types)),
+            resources=self.resources,
+            profile=self.profile.name,
+            token_endpoint_auth_method=self.token_endpoint_auth_method,
+            id_token_signed_response_alg=self.id_token_signed_response_alg,
+            organization_rfc=self.organization_rfc,
+            retention_days=self.retention_days,
+            first_party=self.first_party,
+            response_types=tuple(sorted(self.response_types)),
+            details=self.details,
+        )
 
     @property
     def remembers_consent(self) -> bool:
@@ -82,6 +104,17 @@ class Client:
         method = self.token_endpoint_auth_method
         sealed = self.client_secret_encrypted is not None or method != "client_secret_jwt"
         return has_secret(method) and not (sealed and self.client_secret_digest is not None)
+
+    @property
+    def logo_path(self) -> str | None:
+        """Where we serve its logo, or None."""
+        digest = self.details.logo_digest
+        return None if digest is None else f"/oauth/logo/{self.client_id}/{digest}.png"
+
+    def has_registration_token(self, token: str) -> bool:
+        """Whether `token` is its registration access token (RFC 7592), in constant time."""
+        known = self.registration_token_digest
+        return known is not None and hmac.compare_digest(known, digest_secret(token))
 
     def has_response_type(self, canonical: str) -> bool:
         """Whether it registered the response type, given as `canonical_response_type` gives it."""
@@ -180,7 +213,8 @@ class Clients:
                 first(tx)
             tx.execute(insert(ClientRecord), row)
             _keep_logo(tx, client_id, logo)
-            audit.record(tx, audit.Event.CLIENT_CREATE, now=now, client_id=client_id)
+            by = "operator" if registration_token is None else "itself"
+            audit.record(tx, audit.Event.CLIENT_CREATE, now=now, client_id=client_id, detail={"by": by})
         return self._read_again(client_id), secret
 
     def update(self, client_id: str, changes: dict[str, Any], *, now: datetime, logo: bytes | None = None) -> Client:
@@ -191,7 +225,7 @@ class Clients:
         """
         with self._store.write() as tx:
             client = _get(tx, client_id)
-            registration = replace(_registration(client), **changes)
+            registration = replace(client.registration, **changes)
             check_registration(registration)
             values = _to_row(registration)
             if registration.token_endpoint_auth_method != client.token_endpoint_auth_method:
@@ -317,26 +351,7 @@ def _from_row(row: Row[Any]) -> Client:
         previous_secret_digest=row.previous_secret_digest,
         previous_secret_expires_at=row.previous_secret_expires_at,
         registration_token_digest=row.registration_token_digest,
-    )
-
-
-def _registration(client: Client) -> Registration:
-    return Registration(
-        client_name=client.client_name,
-        redirect_uris=client.redirect_uris,
-        post_logout_redirect_uris=client.post_logout_redirect_uris,
-        backchannel_logout_uri=client.backchannel_logout_uri,
-        scopes=client.scopes,
-        grant_types=tuple(sorted(client.grant_types)),
-        resources=client.resources,
-        profile=client.profile.name,
-        token_endpoint_auth_method=client.token_endpoint_auth_method,
-        id_token_signed_response_alg=client.id_token_signed_response_alg,
-        organization_rfc=client.organization_rfc,
-        retention_days=client.retention_days,
-        first_party=client.first_party,
-        response_types=tuple(sorted(client.response_types)),
-        details=client.details,
+        created_at=row.created_at,
     )
 
 

@@ -6,18 +6,21 @@ from typing import Any
 from idp import policy
 from idp.keys import ALGORITHMS
 from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES
+from idp.protocol.key_sets import ENCRYPTION_ALGORITHMS, ENCRYPTION_METHODS, SIGNATURE_ALGORITHMS
 from idp.protocol.profiles import PROFILES
-from idp.protocol.request_objects import ALGORITHMS as REQUEST_OBJECT_ALGORITHMS
 from idp.protocol.requests import ACR_VALUES, PROMPTS
-from idp.protocol.sealing import ENCRYPTION_ALGS, ENCRYPTION_ENCS
 from idp.protocol.subjects import SCOPE_CLAIMS
 
 
-def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: int) -> dict[str, Any]:
+def build_metadata(
+    issuer: str, *, grant_types: Iterable[str], retention_days: int, registration: bool = False
+) -> dict[str, Any]:
     """The document, built from the tables that the checks read."""
     profiles = PROFILES.values()
     methods = _union(each.token_endpoint_auth_methods for each in profiles)
-    return {
+    # Of assertions: HS256 is for client_secret_jwt (OIDC Discovery section 3, RFC 8414 section 2).
+    assertion_algs = [*SIGNATURE_ALGORITHMS, "HS256"]
+    document = {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/oauth/authorize",
         "token_endpoint": f"{issuer}/oauth/token",
@@ -34,14 +37,17 @@ def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: i
         "grant_types_supported": sorted(grant_types),
         "subject_types_supported": _union(each.subject_types for each in profiles),
         "id_token_signing_alg_values_supported": list(ALGORITHMS),
-        "id_token_encryption_alg_values_supported": list(ENCRYPTION_ALGS),
-        "id_token_encryption_enc_values_supported": list(ENCRYPTION_ENCS),
+        "id_token_encryption_alg_values_supported": list(ENCRYPTION_ALGORITHMS),
+        "id_token_encryption_enc_values_supported": list(ENCRYPTION_METHODS),
         "userinfo_signing_alg_values_supported": list(ALGORITHMS),
-        "userinfo_encryption_alg_values_supported": list(ENCRYPTION_ALGS),
-        "userinfo_encryption_enc_values_supported": list(ENCRYPTION_ENCS),
+        "userinfo_encryption_alg_values_supported": list(ENCRYPTION_ALGORITHMS),
+        "userinfo_encryption_enc_values_supported": list(ENCRYPTION_METHODS),
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": [method for method in methods if method != "none"],
         "revocation_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": assertion_algs,
+        "introspection_endpoint_auth_signing_alg_values_supported": assertion_algs,
+        "revocation_endpoint_auth_signing_alg_values_supported": assertion_algs,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": sorted(PROMPTS),
         "acr_values_supported": list(ACR_VALUES),
@@ -53,8 +59,8 @@ def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: i
         "claims_parameter_supported": True,
         "display_values_supported": ["page", "popup", "touch", "wap"],
         "request_parameter_supported": True,
-        "request_object_signing_alg_values_supported": list(REQUEST_OBJECT_ALGORITHMS),
-        # What was pushed here, and nothing else (RFC 9126 section 5 asks for no more to be said).
+        "request_object_signing_alg_values_supported": list(SIGNATURE_ALGORITHMS),
+        # RFC 9126 section 5: one that was pushed may be used "regardless of" this.
         "request_uri_parameter_supported": False,
         "require_pushed_authorization_requests": False,
         "ui_locales_supported": ["es-MX", "en"],
@@ -62,6 +68,9 @@ def build_metadata(issuer: str, *, grant_types: Iterable[str], retention_days: i
         "mailbox_retention_days_default": retention_days,
         "mailbox_time_zone": policy.RETENTION_TIME_ZONE,
     }
+    if registration:
+        document["registration_endpoint"] = f"{issuer}/oauth/register"
+    return document
 
 
 def _union(sets: Iterable[frozenset[str]]) -> list[str]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 PublicKey = ECKey | RSAKey | OKPKey
-Use = Literal["sig", "enc"]
 
 SIGNATURE_ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
 """What clients may sign with: by a private key, never by a shared secret or none (T-2)."""
@@ -46,8 +45,11 @@ class ClientKey:
     alg: str | None
     use: str | None
 
-    def suits(self, alg: str, use: Use) -> bool:
-        """Whether the key is of the kind that `alg` needs, and is not meant for something else (RFC 8725 3.1)."""
+    def suits(self, alg: str, use: str) -> bool:
+        """Whether the key is of the kind that `alg` needs for `use` (`sig` or `enc`), and meant for nothing else.
+
+        RFC 8725 section 3.1.
+        """
         kty, curves = _NEEDS[alg]
         if self.kty != kty or (curves and self.crv not in curves):
             return False
@@ -74,13 +76,27 @@ def read_key_set(value: object) -> tuple[ClientKey, ...]:
     return tuple(found)
 
 
+def clean_key_set(value: object) -> dict[str, Any]:
+    """The JWK Set with what we can use of it and nothing else. `ValueError` as for `read_key_set`."""
+    cleaned = []
+    for each in read_key_set(value):
+        stated = {"kid": each.kid, "alg": each.alg, "use": each.use}
+        material = each.key.as_dict(private=False)
+        names = ("kty", *_MEMBERS[each.kty])
+        cleaned.append(
+            {name: material[name] for name in names} | {name: text for name, text in stated.items() if text is not None}
+        )
+    return {"keys": cleaned}
+
+
 def _read_key(member: Mapping[str, Any]) -> ClientKey | None:
     kty = member.get("kty")
     if not isinstance(kty, str) or kty not in _KINDS:
         return None
     stated = {name: member.get(name) for name in ("kid", "alg", "use")}
-    if not all(each is None or (isinstance(each, str) and len(each) <= _KEY_ID_MAX) for each in stated.values()):
-        return None
+    for each in stated.values():
+        if each is not None and not (isinstance(each, str) and len(each) <= _KEY_ID_MAX and each.isprintable()):
+            return None
     # Only what makes the key: certificates and addresses beside it (x5c, x5u) never decide anything.
     material: dict[str, Any] = {"kty": kty} | {name: member.get(name) for name in _MEMBERS[kty]}
     if not all(isinstance(each, str) for each in material.values()):
@@ -88,9 +104,10 @@ def _read_key(member: Mapping[str, Any]) -> ClientKey | None:
     if stated["kid"] is not None:
         material["kid"] = stated["kid"]
     try:
-        key = _KINDS[kty].import_key(material)
-        if isinstance(key, RSAKey) and not _RSA_BITS_MIN <= key.public_key.key_size <= _RSA_BITS_MAX:
+        # Six bits a character, the leading one set: measured before it is parsed.
+        if kty == "RSA" and not _RSA_BITS_MIN <= len(material["n"].rstrip("=")) * 6 <= _RSA_BITS_MAX + 16:
             return None
+        key = _KINDS[kty].import_key(material)
     except (JoseError, ValueError):
         return None
     return ClientKey(key, kty, material.get("crv"), **stated)

@@ -77,12 +77,17 @@ def check_registration(registration: Registration) -> None:
 
 
 def sector_of(registration: Registration) -> str | None:
-    """The host that pairwise subjects are computed for; None where subjects are public (OIDC Core section 8.1)."""
-    if registration.details.subject_type != "pairwise":
+    """The host that pairwise subjects are computed for; None where subjects are public (OIDC Core section 8.1).
+
+    Once known it stays, so that subjects do, unless a `sector_identifier_uri` says another.
+    """
+    details = registration.details
+    if details.subject_type != "pairwise":
         return None
-    named = registration.details.sector_identifier_uri
-    if named is not None:
-        return urlsplit(named).hostname
+    if details.sector_identifier_uri is not None:
+        return urlsplit(details.sector_identifier_uri).hostname
+    if details.sector is not None:
+        return details.sector
     hosts = {urlsplit(uri).hostname or urlsplit(uri).scheme for uri in registration.redirect_uris}
     if len(hosts) != 1:
         # OIDC Core section 8.1: with several hosts "the Client MUST register a sector_identifier_uri".

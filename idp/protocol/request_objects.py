@@ -14,9 +14,7 @@ from idp import policy
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client
 from idp.protocol.errors import InvalidRequestObject, RequestNotSupported
-
-ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
-"""What a request object may be signed with. `none` and HMAC are not among them."""
+from idp.protocol.key_sets import SIGNATURE_ALGORITHMS
 
 _TYPES = frozenset({"oauth-authz-req+jwt", "jwt"})
 """RFC 9101 section 4, and what OIDC clients write."""
@@ -53,7 +51,9 @@ def _verify(text: str, client: Client, keys: ClientKeys, now: datetime) -> dict[
         raise RequestNotSupported("A request object must be signed.")
     registered = client.details.request_object_signing_alg
     try:
-        signed = keys.read_signed(client, text, algorithms=(registered,) if registered else ALGORITHMS, now=now)
+        signed = keys.read_signed(
+            client, text, algorithms=(registered,) if registered else SIGNATURE_ALGORITHMS, now=now
+        )
     except InvalidToken as error:
         raise InvalidRequestObject("The request object is not one that this client signed.") from error
     typ = signed.header.get("typ", "JWT")

@@ -14,8 +14,6 @@ from idp.protocol.errors import InvalidRequest
 if TYPE_CHECKING:
     from idp.protocol.clients import Client
 
-ENCRYPTION_ALGS = ("RSA-OAEP-256", "RSA-OAEP", "ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW")
-ENCRYPTION_ENCS = ("A128CBC-HS256", "A128GCM", "A256CBC-HS512", "A256GCM")
 DEFAULT_ENC = "A128CBC-HS256"
 """OIDC Registration section 2, where an `alg` stands alone."""
 

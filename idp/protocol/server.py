@@ -14,17 +14,20 @@ from idp.protocol.authorize import Authorizations, Interaction
 from idp.protocol.client_auth import authenticate_client
 from idp.protocol.clients import Client, Clients
 from idp.protocol.consents import Consents
+from idp.protocol.device import DeviceAuthorizations, DeviceCodeGrant
 from idp.protocol.discovery import build_metadata
 from idp.protocol.errors import InvalidClient, InvalidRequest, OAuth2Error, UnsupportedGrantType
-from idp.protocol.grants import GRANTS, GrantServices, TokenRequest
+from idp.protocol.grants import GRANTS, GrantServices, TokenGrant, TokenRequest
 from idp.protocol.logout import Logouts
 from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, error_response, read_form
 from idp.protocol.par import PushedRequests
+from idp.protocol.registration import Registrations
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import ActiveToken
 from idp.protocol.userinfo import answer_userinfo
 
-_GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in GRANTS)
+_GRANTS: tuple[type[TokenGrant], ...] = (*GRANTS, DeviceCodeGrant)
+_GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in _GRANTS)
 
 
 class _Engine(AuthorizationServer):  # type: ignore[misc]  # Authlib has no type hints
@@ -33,7 +36,7 @@ class _Engine(AuthorizationServer):  # type: ignore[misc]  # Authlib has no type
     def __init__(self, services: GrantServices) -> None:
         super().__init__()
         self.services = services
-        for grant in GRANTS:
+        for grant in _GRANTS:
             self.register_grant(grant)
 
     def create_oauth2_request(self, request: TokenRequest) -> TokenRequest:
@@ -59,10 +62,13 @@ class ProtocolServer:
     logouts: Logouts
     consents: Consents
     pushed_requests: PushedRequests
+    devices: DeviceAuthorizations
+    registrations: Registrations
     engine: _Engine
 
     @classmethod
-    def over(cls, services: GrantServices, keys: KeyRing) -> "ProtocolServer":
+    def over(cls, services: GrantServices, keys: KeyRing, *, registration: str = "off") -> "ProtocolServer":
+        """`registration`: who may register a client by itself (`Registrations`)."""
         tokens = services.tokens
         consents = Consents(services.store, tokens)
         pushed_requests = PushedRequests(
@@ -85,6 +91,15 @@ class ProtocolServer:
             logouts=Logouts(services.ephemeral, keys, services.clients, issuer=tokens.issuer),
             consents=consents,
             pushed_requests=pushed_requests,
+            devices=DeviceAuthorizations(services, consents),
+            registrations=Registrations(
+                services.store,
+                services.clients,
+                services.ephemeral,
+                services.client_keys.fetcher,
+                issuer=tokens.issuer,
+                mode=registration,
+            ),
             engine=_Engine(services),
         )
 
@@ -124,6 +139,13 @@ class ProtocolServer:
         except OAuth2Error as error:
             return error_response(error)
         return ProtocolResponse(201, body, dict(NO_STORE))
+
+    def device_authorization(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
+        """RFC 8628 section 3.1."""
+        try:
+            return self.devices.begin(request, now)
+        except OAuth2Error as error:
+            return error_response(error)
 
     def introspect(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """RFC 7662, for a client that the token is meant for; `active: false` to every other (T-10)."""
@@ -178,6 +200,7 @@ class ProtocolServer:
             self.services.tokens.issuer,
             grant_types=_GRANT_TYPES,
             retention_days=self.services.subjects.deployment_retention_days,
+            registration=self.registrations.is_served,
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------

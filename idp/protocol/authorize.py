@@ -97,6 +97,12 @@ class Interaction:
     """Those of `extra_claims` that the person has not allowed before."""
     asks_for_account: bool = False
     """`prompt=create`: the client believes that the person has no account yet."""
+    logo_path: str | None = None
+    """Where we serve the client's logo."""
+    client_uri: str | None = None
+    policy_uri: str | None = None
+    tos_uri: str | None = None
+    """The client's own pages: who it is, its privacy notice, its terms."""
 
 
 class Authorizations:
@@ -236,6 +242,10 @@ class Authorizations:
             extra_claims=extra,
             new_claims=tuple(name for name in extra if name not in allowed.claims),
             asks_for_account=request.asks_for("create"),
+            logo_path=client.logo_path,
+            client_uri=client.details.client_uri,
+            policy_uri=client.details.policy_uri,
+            tos_uri=client.details.tos_uri,
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------

@@ -31,8 +31,10 @@ from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
 from idp.outbox import Outbox
 from idp.protocol.clients import Clients
+from idp.protocol.fetch import Fetcher
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
+from idp.protocol.notices import Notices
 from idp.protocol.server import ProtocolServer
 from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
@@ -58,6 +60,7 @@ class Services:
     lifecycle: Lifecycle
     directory: Directory
     expiry_warnings: ExpiryWarnings
+    notices: Notices
     protocol: ProtocolServer
 
     def check_ready(self, now: datetime) -> None:
@@ -74,6 +77,8 @@ class Services:
             "devices": self.devices.sweep(now),
             "links": self.links.sweep(now),
             "mails": self.outbox.sweep(now),
+            # After the sessions, whose end is told to the clients that are forgotten here.
+            "notices": self.notices.sweep(now),
         }
 
 
@@ -97,17 +102,28 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     throttle = AddressThrottle(ephemeral)
     devices = Devices(store, enabled=settings.lockout_trusted_devices)
     captcha = Captcha(ephemeral, _derive_key(settings, "captcha"))
-    sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
     tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
+    clients = Clients(store)
+    notices = Notices(
+        store,
+        clients,
+        keys,
+        issuer=settings.issuer,
+        sub_for=lambda _client, account_id: account_id,
+        post_form=Fetcher(allow_loopback=settings.allow_loopback_clients).post_form,
+    )
 
-    def revoke_grants(tx: Connection, account_id: str, now: datetime) -> None:
+    def end_all_of_account(tx: Connection, account_id: str, now: datetime) -> None:
         tokens.revoke_grants_of(tx, account_id, now=now)
+        notices.queue_for_account(tx, account_id, now)
 
-    def end_grants_of_session(tx: Connection, sid: str, now: datetime) -> None:
+    def end_all_of_session(tx: Connection, sid: str, now: datetime) -> None:
         tokens.end_session(tx, sid, now=now)
+        notices.queue_for_session(tx, sid, now)
 
+    sessions = Sessions(store, on_end=end_all_of_session)
     credentials = Credentials(store, hasher, lockout, throttle, devices, captcha, outbox)
     renewal = Renewal(
         store,
@@ -118,7 +134,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         devices,
         outbox,
         brand_words=brand_words,
-        on_change=revoke_grants,
+        on_change=end_all_of_account,
     )
     links = Links(store, ephemeral, _derive_key(settings, "links"), issuer=settings.issuer)
     return Services(
@@ -130,7 +146,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         captcha=captcha,
         sessions=sessions,
         devices=devices,
-        sign_in=SignIn(store, credentials, sessions, devices, renewal, on_sign_out=end_grants_of_session),
+        sign_in=SignIn(store, credentials, sessions, devices, renewal, on_sign_out=end_all_of_session),
         recovery=Recovery(
             store,
             hasher,
@@ -152,7 +168,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             devices,
             renewal,
             outbox,
-            on_sign_out=end_grants_of_session,
+            on_sign_out=end_all_of_session,
         ),
         lifecycle=Lifecycle(
             store,
@@ -163,11 +179,12 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             devices,
             outbox,
             brand_words=brand_words,
-            on_disable=revoke_grants,
+            on_disable=end_all_of_account,
         ),
         directory=directory,
         expiry_warnings=ExpiryWarnings(store, outbox),
-        protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
+        notices=notices,
+        protocol=ProtocolServer.over(GrantServices(store, ephemeral, clients, tokens, subjects), keys),
     )
 
 

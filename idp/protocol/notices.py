@@ -18,6 +18,7 @@ from idp import audit, policy
 from idp.db import Store, StoreUnavailable
 from idp.keys import KeyRing
 from idp.protocol.clients import Client, Clients
+from idp.protocol.fetch import FetchProblem
 from idp.protocol.messages import with_parameters
 from idp.protocol.models import ClientRecord, LogoutDelivery, SessionClient
 
@@ -29,10 +30,8 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 LOGOUT_TOKEN_TYP = "logout+jwt"
 """The same section: so that no other kind of token is taken for one, nor one for another kind (T-1)."""
 
-PostForm = Callable[[str, Mapping[str, str], datetime], int]
-"""Posts a form to an address of a client's registration under the rules of P-15; the status of the answer.
-
-Raises whatever it likes where there is no answer. Called from several threads at once."""
+PostForm = Callable[[str, Mapping[str, str]], int]
+"""`Fetcher.post_form`: the status of the answer, or `FetchProblem`. Called from several threads at once."""
 
 SubjectFor = Callable[[Client, str], str]
 """The `sub` under which a client knows an account (OIDC Core section 8)."""
@@ -232,12 +231,14 @@ class Notices:
             return "the client asks for no notices any more", True
         try:
             token = self.mint(notice, client, now)
-            status = self._post_form(client.backchannel_logout_uri, {"logout_token": token}, now)
+            status = self._post_form(client.backchannel_logout_uri, {"logout_token": token})
+        except FetchProblem as error:
+            return str(error), False
         except StoreUnavailable:
             raise
         except Exception as error:
-            # Its kind alone: the text of a library's error may hold anything (O-2).
-            return type(error).__name__, False
+            # Ours, such as a key that cannot be read; its kind alone, since its text may hold anything (O-2).
+            return f"our own error: {type(error).__name__}", False
         # OIDC Back-Channel Logout section 2.8: 200, and 204 from frameworks that make one of an empty body; 400 says
         # that the client will not have it.
         return (None if status in {200, 204} else f"HTTP {status}"), status == 400

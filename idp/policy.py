@@ -210,6 +210,37 @@ JWKS_CACHE_LIFETIME = timedelta(minutes=5)
 CLIENT_CACHE_LIFETIME = timedelta(seconds=1)
 """The longest that a changed client is still seen as it was by another process."""
 
+CLIENT_ASSERTION_LIFETIME_MAX = timedelta(hours=1)
+"""How far ahead the end of a client assertion may lie: Authlib's clients say an hour. Its `jti` is kept that long."""
+
+CLIENT_JWKS_LIFETIME = timedelta(minutes=5)
+CLIENT_JWKS_PAUSE = timedelta(minutes=1)
+CLIENT_JWKS_STALE_MAX = timedelta(hours=1)
+"""The keys behind a client's `jwks_uri`: how long they count as fresh, how long an unknown key id or an address that
+does not answer waits for the next look, and how long old keys stay good while there is no answer."""
+
+CLIENT_SECRET_KEPT_MAX = timedelta(days=30)
+"""How long the old secret of a client may live beside a new one (`idp client rotate-secret --keep`)."""
+
+FETCH_DEADLINE = timedelta(seconds=5)
+FETCH_BYTES_MAX = 64 * 1024
+"""For one connection to an address in a client's registration, from the name's resolution to the last byte (P-15)."""
+
+LOGO_BYTES_MAX = 30 * 1000
+LOGO_SIDE_MAX = 128
+"""A client's logo as we serve it: bytes, and pixels of its longer side."""
+
+REGISTRATION_BODY_MAX = 32 * 1024
+"""Bytes of a request to the registration endpoint."""
+
+REGISTRATIONS_MAX = 300
+REGISTRATION_WINDOW = timedelta(hours=1)
+"""Requests to register or change a client from one address. A run of the conformance suite's plans makes some 150."""
+
+REGISTRATION_TOKEN_USES_MAX = 10_000
+REGISTRATION_TOKEN_LIFETIME = timedelta(days=30)
+"""An initial access token, where the operator says nothing else."""
+
 CLOCK_SKEW = timedelta(seconds=30)
 """Slack for `exp`, `nbf`, `iat` in our verifiers (T-3). Tokens with a mailbox scope get none on `exp`."""
 

@@ -30,6 +30,7 @@ from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
 from idp.outbox import Outbox
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Clients
 from idp.protocol.fetch import Fetcher
 from idp.protocol.grants import GrantServices
@@ -105,14 +106,15 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
     tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
-    clients = Clients(store)
+    clients = Clients(store, sealing_key=_derive_key(settings, "client-secrets"))
+    fetcher = Fetcher(allow_loopback=settings.allow_loopback_clients)
     notices = Notices(
         store,
         clients,
         keys,
         issuer=settings.issuer,
         sub_for=lambda _client, account_id: account_id,
-        post_form=Fetcher(allow_loopback=settings.allow_loopback_clients).post_form,
+        post_form=fetcher.post_form,
     )
 
     def end_all_of_account(tx: Connection, account_id: str, now: datetime) -> None:
@@ -184,7 +186,10 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         directory=directory,
         expiry_warnings=ExpiryWarnings(store, outbox),
         notices=notices,
-        protocol=ProtocolServer.over(GrantServices(store, ephemeral, clients, tokens, subjects), keys),
+        protocol=ProtocolServer.over(
+            GrantServices(store, ephemeral, clients, tokens, subjects, ClientKeys(fetcher)),
+            keys,
+        ),
     )
 
 

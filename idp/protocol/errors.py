@@ -101,7 +101,18 @@ class InsufficientScope(BearerError):
 
 
 class ClientProblem(Exception):
-    """What an operator asked of a client registration cannot be done; the text says why."""
+    """What was asked of a client's registration cannot be done; the text says why, and repeats no input.
+
+    `error` is its code at the registration endpoint (RFC 7591 section 3.2.2).
+    """
+
+    error = "invalid_client_metadata"
+
+
+class RedirectUriProblem(ClientProblem):
+    """A redirect address that is not taken."""
+
+    error = "invalid_redirect_uri"
 
 
 class InteractionGone(Exception):

@@ -10,7 +10,7 @@ import re
 from abc import abstractmethod
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -23,6 +23,7 @@ from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral, Found
 from idp.protocol.client_auth import authenticate_client
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import IDENTITY_SCOPES, Client, Clients
 from idp.protocol.errors import (
     InvalidGrant,
@@ -57,6 +58,12 @@ class GrantServices:
     clients: Clients
     tokens: Tokens
     subjects: SubjectSource
+    client_keys: ClientKeys = field(default_factory=ClientKeys)
+
+    @property
+    def audiences(self) -> tuple[str, str]:
+        """What a client assertion may be for (`client_auth.py`)."""
+        return self.tokens.issuer, f"{self.tokens.issuer}/oauth/token"
 
 
 class TokenRequest(OAuth2Request):  # type: ignore[misc]  # Authlib has no type hints
@@ -88,7 +95,7 @@ class _TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
 
     def validate_token_request(self) -> None:
         request = self.request
-        client = authenticate_client(request.source, request.parameters, self.services.clients)
+        client = authenticate_client(request.source, request.parameters, self.services, request.now)
         if self.GRANT_TYPE not in client.grant_types:
             raise UnauthorizedClient("The client is not registered for this grant_type.")
         request.client = client

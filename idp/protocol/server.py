@@ -112,7 +112,7 @@ class ProtocolServer:
         """RFC 7662, for a client that the token is meant for; `active: false` to every other (T-10)."""
         try:
             parameters = _read_form(request)
-            client = self._authenticate_confidential(request, parameters)
+            client = self._authenticate_confidential(request, parameters, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
@@ -123,7 +123,7 @@ class ProtocolServer:
         """RFC 7009. Another client's token, or none at all, is answered alike and changes nothing (T-10)."""
         try:
             parameters = _read_form(request)
-            client = authenticate_client(request, parameters, self.clients)
+            client = authenticate_client(request, parameters, self.services, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
@@ -211,8 +211,10 @@ class ProtocolServer:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _authenticate_confidential(self, request: ProtocolRequest, parameters: Mapping[str, str]) -> Client:
-        client = authenticate_client(request, parameters, self.clients)
+    def _authenticate_confidential(
+        self, request: ProtocolRequest, parameters: Mapping[str, str], now: datetime
+    ) -> Client:
+        client = authenticate_client(request, parameters, self.services, now)
         if client.is_public:
             raise InvalidClient("Client authentication failed.")
         return client

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from idp_kit.logout import LOGOUT_EVENT, LOGOUT_TYP
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -23,12 +24,6 @@ from idp.protocol.messages import with_parameters
 from idp.protocol.models import ClientRecord, LogoutDelivery, SessionClient
 
 _log = logging.getLogger(__name__)
-
-LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-"""OIDC Back-Channel Logout section 2.4."""
-
-LOGOUT_TOKEN_TYP = "logout+jwt"
-"""The same section: so that no other kind of token is taken for one, nor one for another kind (T-1)."""
 
 PostForm = Callable[[str, Mapping[str, str]], int]
 """`Fetcher.post_form`: the status of the answer, or `FetchProblem`. Called from several threads at once."""
@@ -192,7 +187,7 @@ class Notices:
             "sid": notice.sid,
             "events": {LOGOUT_EVENT: {}},
         }
-        return self._keys.sign(claims, typ=LOGOUT_TOKEN_TYP, alg=client.id_token_signed_response_alg, now=now)
+        return self._keys.sign(claims, typ=LOGOUT_TYP, alg=client.id_token_signed_response_alg, now=now)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -133,8 +133,9 @@ NOTICE_LEASE = timedelta(minutes=1)
 NOTICE_KEPT = timedelta(days=30)
 """How long a notice that has ended is still known, for operators' questions."""
 
-NOTICE_SESSION_MARGIN = timedelta(hours=1)
-"""How long after the latest end of a session its clients are still known: the sweep that ends it may come late."""
+NOTICE_SESSION_MARGIN = timedelta(days=1)
+"""How long after what was the latest end of a session its clients are still known: who proves it again meanwhile
+lengthens the session, and the sweep that ends it may come late."""
 
 LOGOUT_TOKEN_LIFETIME = timedelta(minutes=2)
 """OIDC Back-Channel Logout section 4: "preferably at most two minutes in the future"."""
@@ -188,6 +189,12 @@ ANONYMOUS_SESSION_LIFETIME = timedelta(hours=2)
 
 INTERACTION_LIFETIME = timedelta(hours=1)
 """How long an authorization request waits for its person to sign in and consent."""
+
+PUSHED_REQUEST_LIFETIME = timedelta(seconds=60)
+"""From the push to the moment that the person's browser brings its `request_uri` (P-11)."""
+
+POSTED_REQUEST_LIFETIME = timedelta(seconds=60)
+"""How long a request that came by POST waits for the browser to follow the redirect to it."""
 
 AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=60)
 """RFC 6749 section 4.1.2 recommends ten minutes at most; security.md P-7 says 60 s."""

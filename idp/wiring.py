@@ -5,7 +5,7 @@ import hmac
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -105,7 +105,16 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     captcha = Captcha(ephemeral, _derive_key(settings, "captcha"))
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
-    tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
+    tokens = Tokens(
+        store,
+        ephemeral,
+        keys,
+        subjects,
+        issuer=settings.issuer,
+        pairwise_key=_derive_key(settings, "pairwise"),
+        refresh_key=_derive_key(settings, "refresh"),
+        refresh_grace=timedelta(seconds=settings.refresh_grace),
+    )
     clients = Clients(store, sealing_key=_derive_key(settings, "client-secrets"))
     fetcher = Fetcher(allow_loopback=settings.allow_loopback_clients)
     notices = Notices(
@@ -113,7 +122,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         clients,
         keys,
         issuer=settings.issuer,
-        sub_for=lambda _client, account_id: account_id,
+        sub_for=tokens.sub_for,
         post_form=fetcher.post_form,
     )
 

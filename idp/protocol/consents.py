@@ -1,9 +1,10 @@
 """The applications that a person has let in: what they may do, and how to send them away."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from idp import audit
 from idp.db import Store
@@ -30,6 +31,10 @@ _REFRESHED = (
     .where(*_IS_LIVE)
     .group_by(Grant.client_id)
 )
+_FIND = select(Consent.scopes, Consent.claims).where(
+    Consent.account_id == bindparam("account_id"), Consent.client_id == bindparam("client_id")
+)
+_LOCK = _FIND.with_for_update()
 _OF_CLIENT = select(Grant.id).where(*_IS_LIVE, Grant.client_id == bindparam("client_id"))
 
 
@@ -73,6 +78,37 @@ class Consents:
                 if used is not None and used.last_used_at is not None:
                     found[row.client_id] = replace(used, last_used_at=max(used.last_used_at, row.at))
         return tuple(sorted(found.values(), key=lambda each: (each.client_name.casefold(), each.client_id)))
+
+    def find(self, sub: str, client_id: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The scopes that this person has allowed the client, and the claims beyond them."""
+        with self._store.read() as connection:
+            row = connection.execute(_FIND, {"account_id": sub, "client_id": client_id}).first()
+        return (frozenset(), frozenset()) if row is None else (frozenset(row.scopes), frozenset(row.claims or ()))
+
+    def remember(
+        self,
+        tx: Connection,
+        sub: str,
+        client_id: str,
+        scopes: Iterable[str],
+        claims: Iterable[str] = (),
+        *,
+        now: datetime,
+    ) -> None:
+        """Add to what this person has allowed the client."""
+        key = {"account_id": sub, "client_id": client_id}
+        # First the row, then the union under its lock: two consents at once lose nothing.
+        tx.execute(self._store.insert(Consent).values(**key, scopes=[], granted_at=now).on_conflict_do_nothing())
+        known = tx.execute(_LOCK, key).one()
+        union = {
+            "scopes": list(dict.fromkeys((*known.scopes, *scopes))),
+            "claims": list(dict.fromkeys((*(known.claims or ()), *claims))) or None,
+        }
+        tx.execute(
+            update(Consent)
+            .where(Consent.account_id == sub, Consent.client_id == client_id)
+            .values(**union, granted_at=now)
+        )
 
     def revoke(self, sub: str, client_id: str, now: datetime) -> bool:
         """Take the consent back and kill what came of it; False where this person has nothing of such a client."""

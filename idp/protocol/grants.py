@@ -33,14 +33,13 @@ from idp.protocol.errors import (
     OAuth2Error,
     UnauthorizedClient,
 )
-from idp.protocol.messages import ProtocolRequest
+from idp.protocol.messages import NO_STORE, ProtocolRequest
 from idp.protocol.requests import split_scope
 from idp.protocol.subjects import SubjectSource, is_mailbox_scope
 from idp.protocol.tokens import GrantRow, Minted, Tokens
 
 CODE = "authorization-code"
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
-_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _SPENT = "The authorization grant is invalid, spent, expired or revoked."
 
 
@@ -103,7 +102,7 @@ class _TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
     def create_token_response(self) -> tuple[int, dict[str, Any], dict[str, str]]:
         client = self.request.client
         assert client is not None  # noqa: S101  # Authlib validates before it creates
-        return 200, self.issue(client, self.request.parameters, self.request.now), _NO_STORE
+        return 200, self.issue(client, self.request.parameters, self.request.now), NO_STORE
 
     @abstractmethod
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:
@@ -150,7 +149,7 @@ class AuthorizationCodeGrant(_TokenGrant):
         body = _body(minted)
         if "openid" in grant.scopes:
             body["id_token"] = services.tokens.mint_id_token(
-                grant, client, subject, taken.value["nonce"], minted.access_token, now
+                grant, client, subject, nonce=taken.value["nonce"], access_token=minted.access_token, now=now
             )
         if "offline_access" in grant.scopes and "refresh_token" in client.grant_types:
             refresh = services.tokens.add_refresh_token(tx, grant, subject, grant.scopes, now=now)
@@ -209,7 +208,9 @@ class RefreshTokenGrant(_TokenGrant):
         body = _body(minted)
         if "openid" in scopes:
             # OIDC Core section 12.2: the original auth_time, and no nonce.
-            body["id_token"] = services.tokens.mint_id_token(grant, client, subject, None, minted.access_token, now)
+            body["id_token"] = services.tokens.mint_id_token(
+                grant, client, subject, nonce=None, access_token=minted.access_token, now=now
+            )
         refresh = services.tokens.add_refresh_token(tx, grant, subject, scopes, now=now)
         if refresh is not None:
             body["refresh_token"] = refresh

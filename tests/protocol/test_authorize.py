@@ -33,7 +33,7 @@ from tests.protocol.conftest import ISSUER, REDIRECT_URI, House, answer, replace
 def test_an_address_that_is_not_registered_to_the_letter_gets_a_page(house: House, redirect_uri: str | None) -> None:
     with pytest.raises(InvalidRedirectUri) as refused:
         house.authorize(house.query(house.client(), redirect_uri=redirect_uri))
-    assert refused.value.redirect_uri is None
+    assert refused.value.reply_to is None
 
 
 @pytest.mark.spec("P-1", "D-66")
@@ -93,7 +93,8 @@ def test_an_unknown_client_gets_a_page(house: House, client_id: str) -> None:
         ({"code_challenge": "a" * 44}, "invalid_request"),
         ({"code_challenge": "+" * 43}, "invalid_request"),
         ({"prompt": "none login"}, "invalid_request"),
-        ({"prompt": "create"}, "invalid_request"),
+        ({"prompt": "invent"}, "invalid_request"),
+        ({"claims": "{"}, "invalid_request"),
         ({"max_age": "-1"}, "invalid_request"),
         ({"max_age": "soon"}, "invalid_request"),
         ({"scope": None}, "invalid_scope"),
@@ -298,7 +299,7 @@ def test_any_mix_of_parameters_gives_a_code_a_wait_or_a_registered_error(
     try:
         decision = house.authorize(house.query(client, **safe), signed_in=signed_in)
     except OAuth2Error as error:
-        assert error.redirect_uri is None
+        assert error.reply_to is None
         return
     if isinstance(decision, ProtocolResponse):
         assert decision.location is not None

@@ -105,26 +105,21 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     captcha = Captcha(ephemeral, _derive_key(settings, "captcha"))
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
+    clients = Clients(store, sealing_key=_derive_key(settings, "client-secrets"))
+    fetcher = Fetcher(allow_loopback=settings.allow_loopback_clients)
+    client_keys = ClientKeys(fetcher)
     tokens = Tokens(
         store,
         ephemeral,
         keys,
         subjects,
         issuer=settings.issuer,
+        client_keys=client_keys,
         pairwise_key=_derive_key(settings, "pairwise"),
         refresh_key=_derive_key(settings, "refresh"),
         refresh_grace=timedelta(seconds=settings.refresh_grace),
     )
-    clients = Clients(store, sealing_key=_derive_key(settings, "client-secrets"))
-    fetcher = Fetcher(allow_loopback=settings.allow_loopback_clients)
-    notices = Notices(
-        store,
-        clients,
-        keys,
-        issuer=settings.issuer,
-        sub_for=tokens.sub_for,
-        post_form=fetcher.post_form,
-    )
+    notices = Notices(store, clients, tokens, post_form=fetcher.post_form)
 
     def end_all_of_account(tx: Connection, account_id: str, now: datetime) -> None:
         tokens.revoke_grants_of(tx, account_id, now=now)
@@ -196,7 +191,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         expiry_warnings=ExpiryWarnings(store, outbox),
         notices=notices,
         protocol=ProtocolServer.over(
-            GrantServices(store, ephemeral, clients, tokens, subjects, ClientKeys(fetcher)),
+            GrantServices(store, ephemeral, clients, tokens, subjects, client_keys),
             keys,
         ),
     )

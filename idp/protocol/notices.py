@@ -17,19 +17,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from idp import audit, policy
 from idp.db import Store, StoreUnavailable
-from idp.keys import KeyRing
 from idp.protocol.clients import Client, Clients
 from idp.protocol.fetch import FetchProblem
 from idp.protocol.messages import with_parameters
 from idp.protocol.models import ClientRecord, LogoutDelivery, SessionClient
+from idp.protocol.tokens import Tokens
 
 _log = logging.getLogger(__name__)
 
 PostForm = Callable[[str, Mapping[str, str]], int]
 """`Fetcher.post_form`: the status of the answer, or `FetchProblem`. Called from several threads at once."""
-
-SubjectFor = Callable[[Client, str], str]
-"""The `sub` under which a client knows an account (OIDC Core section 8)."""
 
 _S, _D, _C = SessionClient, LogoutDelivery, ClientRecord
 _ERROR_LENGTH_MAX = 200
@@ -74,21 +71,10 @@ class Notice:
 class Notices:
     """Who is told of the end of a session, and the telling."""
 
-    def __init__(
-        self,
-        store: Store,
-        clients: Clients,
-        keys: KeyRing,
-        *,
-        issuer: str,
-        sub_for: SubjectFor,
-        post_form: PostForm,
-    ) -> None:
+    def __init__(self, store: Store, clients: Clients, tokens: Tokens, *, post_form: PostForm) -> None:
         self._store = store
         self._clients = clients
-        self._keys = keys
-        self._issuer = issuer
-        self._sub_for = sub_for
+        self._tokens = tokens
         self._post_form = post_form
 
     # -- at the end of a session -------------------------------------------------------------------------------------
@@ -137,7 +123,7 @@ class Notices:
             uri = client.details.frontchannel_logout_uri
             if uri is not None:
                 told = client.details.frontchannel_logout_session_required
-                frames.append(with_parameters(uri, {"iss": self._issuer, "sid": sid} if told else {}))
+                frames.append(with_parameters(uri, {"iss": self._tokens.issuer, "sid": sid} if told else {}))
         return tuple(frames)
 
     # -- the worker --------------------------------------------------------------------------------------------------
@@ -174,11 +160,14 @@ class Notices:
             return int(sessions + tx.execute(delete(_D).where(_D.ended_at < now - policy.NOTICE_KEPT)).rowcount)
 
     def mint(self, notice: Notice, client: Client, now: datetime) -> str:
-        """The logout token (OIDC Back-Channel Logout section 2.4): with `sub` and `sid`, and never a nonce."""
+        """The logout token (OIDC Back-Channel Logout section 2.4): with `sub` and `sid`, and never a nonce.
+
+        Signed as the client's ID tokens are, and encrypted where they are.
+        """
         issued_at = int(now.timestamp())
         claims = {
-            "iss": self._issuer,
-            "sub": self._sub_for(client, notice.account_id),
+            "iss": self._tokens.issuer,
+            "sub": self._tokens.sub_for(client, notice.account_id),
             "aud": client.client_id,
             "iat": issued_at,
             "exp": issued_at + int(policy.LOGOUT_TOKEN_LIFETIME.total_seconds()),
@@ -187,7 +176,7 @@ class Notices:
             "sid": notice.sid,
             "events": {LOGOUT_EVENT: {}},
         }
-        return self._keys.sign(claims, typ=LOGOUT_TYP, alg=client.id_token_signed_response_alg, now=now)
+        return self._tokens.sealing.seal_id_token(claims, client, now, typ=LOGOUT_TYP)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

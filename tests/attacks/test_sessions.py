@@ -83,6 +83,20 @@ def test_no_get_signs_out_and_no_foreign_address_is_returned_to(rig: Rig, accoun
     assert not is_signed_in(person)
 
 
+@pytest.mark.spec("W-3", "ux §5")
+@pytest.mark.parametrize("path", ["/logout", "/oauth/logout"])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_sign_out_reaches_the_other_devices_where_that_is_asked(
+    rig: Rig, account: Account, path: str, everywhere: bool
+) -> None:
+    here, there = signed_in(rig, account), signed_in(rig, account)
+    page = here.visit(path)
+    assert page.screen == "signout-confirm"
+    assert here.send(page, "form-signout", **({"everywhere": "1"} if everywhere else {})).screen == "signed-out"
+    assert not is_signed_in(here)
+    assert is_signed_in(there) is not everywhere
+
+
 @pytest.mark.spec("D-60", "W-9")
 def test_another_persons_session_and_consent_are_not_there(rig: Rig, account: Account) -> None:
     other = rig.add()

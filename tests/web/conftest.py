@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from idp.blueprints import account, activation, captcha, password, recovery, signin
 from idp.settings import Settings
 from idp.web import assembly
+from tests.web.account_doors import Consents, Doors, OwnAccount
 from tests.web.doors import (
     ANSWER,
     EXPIRED,
@@ -140,6 +141,11 @@ class Visitor:
         return found.value if found else None
 
 
+def fields(page: Page, **more: str) -> dict[str, str]:
+    """What the page's form sends: its token, and what is typed."""
+    return {"csrf_token": page.fields["csrf_token"], **more}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def catalogue() -> None:
     """The compiled English, which a fresh clone does not hold. Two test processes may write it at once."""
@@ -190,3 +196,19 @@ def visitor(app: Flask) -> Visitor:
 def another(app: Flask) -> Callable[[], Visitor]:
     """Further browsers."""
     return lambda: Visitor(app)
+
+
+@pytest.fixture
+def doors(services: Services) -> Doors:
+    """The doors of the account area, behind the same pages."""
+    found = Doors(OwnAccount(services), Consents())
+    services.own_account = found.own  # type: ignore[attr-defined]
+    services.protocol.consents = found.consents  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.fixture
+def person(visitor: Visitor, doors: Doors) -> Visitor:
+    """A browser that is signed in."""
+    visitor.sign_in()
+    return visitor

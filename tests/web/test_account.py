@@ -1,131 +1,16 @@
 """The account area over doors kept in memory: who gets in, what is shown, what a form can and cannot change."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import timedelta
 
 import pytest
 
-from idp.accounts.credentials import Person
-from idp.accounts.errors import PasswordRefused, PasswordRule, UsernameLocked, WrongCredentials
-from idp.accounts.models import Kind
-from idp.accounts.own_account import ActivityRow, Overview, SessionView
-from idp.accounts.sessions import Browser
+from idp.accounts.own_account import ActivityRow
 from idp.audit import Event
-from idp.protocol.consents import Application
-from tests.web.conftest import KNOWN, PASSWORD, Page, Services, Visitor
-from tests.web.doors import SignedIn
+from tests.web.account_doors import Doors, present
+from tests.web.conftest import KNOWN, PASSWORD, Services, Visitor, fields
 
 SECTIONS = ("", "/password", "/question", "/profile", "/sessions", "/applications", "/activity")
 NEW = "Otra.Frase.Larga9"
-
-
-class OwnAccount:
-    """One account; remembers what it was told."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self.days = 20.0
-        self.question: str | None = "concert"
-        self.name = "Escuela Kemper Urgate"
-        self.told: list[tuple[Any, ...]] = []
-        self.rows: list[ActivityRow] = []
-        self.refusal: Exception | None = None
-        self.others = [SessionView("sid-2", False, "201.141.9.1", "Mozilla/5.0 (iPhone) Safari/604.1", _now(), _now())]
-
-    def overview(self, account_id: str, now: datetime) -> Overview:
-        ends = now + timedelta(days=self.days)
-        person = Person(account_id, KNOWN, Kind.CLIENT, self.name, "es-MX")
-        changed = ends - timedelta(days=30)
-        return Overview(
-            *(person, "maria@kemper.example", True, Kind.CLIENT, KNOWN, KNOWN, self.question, changed, ends),
-            days_left=-int(-self.days // 1),
-        )
-
-    def change_password(self, account_id: str, current: str, new: str, *, attempt: Any, now: datetime) -> SignedIn:
-        self._judge(current)
-        self.told.append(("password", account_id, new))
-        cookie = self._services.sessions.sign_in(attempt.browser, account_id, now)
-        return SignedIn(cookie, self._services.sign_in.people[account_id], "new-device")
-
-    def change_question(
-        self, account_id: str, current: str, question: str, answer: str, *, attempt: Any, now: datetime
-    ) -> None:
-        self._judge(current)
-        self.told.append(("question", account_id, question, answer))
-
-    def _judge(self, current: str) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        if current != PASSWORD:
-            raise WrongCredentials(2)
-
-    def change_profile(self, account_id: str, *, name: str, locale: str, now: datetime) -> None:
-        self.told.append(("profile", account_id, name, locale))
-
-    def sessions(self, account_id: str, browser: Browser, now: datetime) -> tuple[SessionView, ...]:
-        mine = SessionView(browser.sid or "", True, "187.190.4.5", "Mozilla/5.0 (Windows) Chrome/120", now, now)
-        return (mine, *self.others)
-
-    def end_session(self, account_id: str, sid: str, now: datetime) -> bool:
-        self.told.append(("end", account_id, sid))
-        return sid in {"sid", *(each.sid for each in self.others)}
-
-    def end_other_sessions(self, account_id: str, browser: Browser, now: datetime) -> int:
-        self.told.append(("end others", account_id))
-        return len(self.others)
-
-    def activity(self, account_id: str, *, before: int | None = None, limit: int) -> tuple[ActivityRow, ...]:
-        return tuple(row for row in self.rows if before is None or row.id < before)[:limit]
-
-
-class Consents:
-    """One application that has access."""
-
-    def __init__(self) -> None:
-        self.revoked: list[tuple[str, str]] = []
-
-    def list_for(self, sub: str) -> tuple[Application, ...]:
-        return (Application("mailbox", "Buzón <i>", ("openid", "mailbox:read"), _now(), None),)
-
-    def revoke(self, sub: str, client_id: str, now: datetime) -> bool:
-        self.revoked.append((sub, client_id))
-        return client_id == "mailbox"
-
-
-class Doors(NamedTuple):
-    """The two doors behind the area."""
-
-    own: OwnAccount
-    consents: Consents
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@pytest.fixture
-def doors(services: Services) -> Doors:
-    found = Doors(OwnAccount(services), Consents())
-    services.own_account = found.own  # type: ignore[attr-defined]
-    services.protocol.consents = found.consents  # type: ignore[attr-defined]
-    return found
-
-
-@pytest.fixture
-def person(visitor: Visitor, doors: Doors) -> Visitor:
-    visitor.sign_in()
-    return visitor
-
-
-def fields(page: Page, **more: str) -> dict[str, str]:
-    return {"csrf_token": page.fields["csrf_token"], **more}
-
-
-def change(person: Visitor, **more: str) -> Page:
-    """Send the form of a new password, right but for what is given."""
-    page = person.get("/account/password")
-    right = {"current_password": PASSWORD, "new_password": NEW, "new_password_repeat": NEW}
-    return person.post("/account/password", fields(page, **{**right, **more}))
 
 
 # -- the way in ------------------------------------------------------------------------------------------------------
@@ -185,90 +70,6 @@ def test_the_browser_may_sign_out_everywhere(person: Visitor, services: Services
     assert "everywhere" in page.ids
     person.post("/logout", fields(page, everywhere="1"))
     assert services.sign_in.everywhere == [True]
-
-
-# -- password --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.spec("W-2")
-def test_a_new_password_brings_a_new_cookie_and_says_so(person: Visitor, doors: Doors) -> None:
-    before = person.cookie()
-    page = change(person)
-    assert doors.own.told == [("password", "id-1", NEW)]
-    assert person.cookie() not in {None, before}
-    assert person.cookie("device") == "new-device"
-    shown = person.follow(page)
-    assert "Su contraseña se cambió." in shown
-    assert "Cerramos sus demás sesiones." in shown
-    assert "Su contraseña se cambió." not in person.get("/account")
-
-
-@pytest.mark.spec("Q-6")
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"current_password": ""}, "Escriba su contraseña actual."),
-        ({"current_password": "no"}, "La contraseña actual no es correcta."),
-        ({"new_password_repeat": NEW + "x"}, "Las contraseñas no coinciden."),
-    ],
-)
-def test_a_password_is_not_changed_when_a_field_is_wrong(
-    person: Visitor, doors: Doors, wrong: dict[str, str], said: str
-) -> None:
-    page = change(person, **wrong)
-    assert (page.status, page.screen) == (400, "password")
-    assert said in page
-    assert "<title>Error:" in page
-    assert NEW not in page
-    assert doors.own.told == []
-
-
-def test_every_broken_rule_is_said_at_the_field(person: Visitor, doors: Doors) -> None:
-    doors.own.refusal = PasswordRefused((PasswordRule.DIGIT, PasswordRule.NOT_OLD))
-    page = change(person)
-    assert "Agregue un número." in page
-    assert "Elija una contraseña que no haya usado antes." in page
-    assert 'id="new_password-error"' in page
-
-
-@pytest.mark.spec("C-1")
-def test_a_wrong_current_password_makes_the_image_due(person: Visitor, doors: Doors) -> None:
-    assert "captcha" not in person.get("/account/password").ids
-    assert "captcha" in change(person, current_password="no").ids
-    assert "captcha" in person.get("/account/password").ids
-
-
-def test_a_lock_on_the_way_is_said_with_the_way_out(person: Visitor, doors: Doors) -> None:
-    doors.own.refusal = UsernameLocked()
-    page = change(person)
-    assert (page.status, "Cuenta bloqueada" in page, 'href="/recover"' in page) == (403, True, True)
-
-
-# -- question --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.spec("Q-6")
-@pytest.mark.spec("D-80")
-@pytest.mark.parametrize(
-    ("current", "changes"), [(PASSWORD, True), ("", False), ("no", False)], ids=["right", "none", "wrong"]
-)
-def test_the_question_changes_with_the_current_password_only(
-    person: Visitor, doors: Doors, current: str, changes: bool
-) -> None:
-    page = person.get("/account/question")
-    typed = {"current_password": current, "question": "toy", "new_answer": "Trompo azul"}
-    answer = person.post("/account/question", fields(page, **typed))
-    assert (answer.status == 303) is changes
-    assert doors.own.told == ([("question", "id-1", "toy", "Trompo azul")] if changes else [])
-    if changes:
-        assert "Su pregunta secreta y su respuesta se cambiaron." in person.follow(answer)
-
-
-def test_only_questions_of_the_catalogue_are_taken(person: Visitor, doors: Doors) -> None:
-    page = person.get("/account/question")
-    typed = {"current_password": PASSWORD, "question": "mother", "new_answer": "Trompo azul"}
-    assert person.post("/account/question", fields(page, **typed)).status == 400
-    assert doors.own.told == []
 
 
 # -- profile ---------------------------------------------------------------------------------------------------------
@@ -370,7 +171,7 @@ def test_what_has_no_access_is_not_there(person: Visitor, doors: Doors) -> None:
 def test_activity_is_told_in_words_page_by_page(person: Visitor, doors: Doors) -> None:
     kinds = [Event.SIGNIN_SUCCESS, Event.SIGNIN_FAILURE, Event.PASSWORD_CHANGE]
     doors.own.rows = [
-        ActivityRow(120 - at, _now() - timedelta(hours=at), kinds[at % 3], "187.190.4.5", None) for at in range(120)
+        ActivityRow(120 - at, present() - timedelta(hours=at), kinds[at % 3], "187.190.4.5", None) for at in range(120)
     ]
     first = person.get("/account/activity")
     assert first.text.count("<li><span") == 50

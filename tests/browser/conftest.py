@@ -50,7 +50,7 @@ class Town:
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     folder = tmp_path_factory.mktemp("town")
-    with provider_in(folder / "provider") as provider:
+    with provider_in(folder / "provider", IDP_ALLOW_LOOPBACK_CLIENTS="1") as provider:
         passwords = {username: provider.add_account(username, *options) for username, options in ACCOUNTS.items()}
         port = free_port()
         # Ports share cookies, hosts do not: the provider is `localhost`, the mailbox 127.0.0.1, as in the demo.
@@ -58,10 +58,11 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         client = provider.add_client(
             *("Buzón de facturas", f"{address}/callback"),
             *("--post-logout-redirect-uri", f"{address}/signed-out", "--resource", address),
+            *("--backchannel-logout-uri", f"{address}/backchannel-logout"),
             *("--grant", "authorization_code", "--grant", "refresh_token"),
             *(part for scope in SCOPES for part in ("--scope", scope)),
         )
-        provider.start(workers=1)
+        provider.start(1, "--with-worker")
         own = clean_environment(
             {
                 "MAILBOX_ISSUER": provider.issuer,

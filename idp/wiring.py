@@ -115,7 +115,6 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         keys,
         subjects,
         issuer=settings.issuer,
-        client_keys=client_keys,
         pairwise_key=_derive_key(settings, "pairwise"),
         refresh_key=_derive_key(settings, "refresh"),
         refresh_grace=timedelta(seconds=settings.refresh_grace),

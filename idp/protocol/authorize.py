@@ -323,7 +323,7 @@ class Authorizations:
                 extra = _extra_claims(request)
                 self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
             answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
-        if browser_state is not None:
+        if browser_state is not None and "openid" in request.scopes:
             answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)
         return respond(request.reply_to, answer, issuer=self._tokens.issuer)
 

@@ -209,7 +209,7 @@ def test_the_form_post_page_carries_every_value_to_the_letter(house: House, prom
     assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
     form = _Fields(page.text)
     assert form.action == "https://old.example/cb"
-    assert set(form.fields) == {"code", "id_token", "state", "iss"}
+    assert set(form.fields) == {"code", "id_token", "state", "iss", "session_state"}
     assert (form.fields["state"], form.fields["iss"]) == (HARD, ISSUER)
     assert all(source.startswith("/") for source in form.scripts)
     assert "<script>" not in page.text

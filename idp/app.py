@@ -11,9 +11,11 @@ from idp.blueprints import (
     activation,
     authorize,
     captcha,
+    device,
     logout,
     password,
     recovery,
+    registration,
     signin,
     styleguide,
     token,
@@ -26,7 +28,7 @@ from idp.web.extensions import csrf, db, migrate
 from idp.wiring import build_services
 
 ROOT = Path(__file__).resolve().parent.parent
-MACHINE_BLUEPRINTS = (token.blueprint, wellknown.blueprint)
+MACHINE_BLUEPRINTS = (token.blueprint, registration.blueprint, wellknown.blueprint)
 """Called with a token or a secret in hand, never by a form of ours: no CSRF token, no session."""
 PAGE_BLUEPRINTS = (
     signin.blueprint,
@@ -38,6 +40,7 @@ PAGE_BLUEPRINTS = (
     activation.blueprint,
     authorize.blueprint,
     logout.blueprint,
+    device.blueprint,
 )
 
 

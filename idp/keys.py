@@ -11,24 +11,34 @@ import threading
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from hashlib import sha256, sha512
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
 from idp_kit.errors import InvalidToken
-from idp_kit.tokens import verify_jwt
+from idp_kit.tokens import SignatureRegistry, verify_jwt
 from joserfc import jwt
-from joserfc.jwk import ECKey, KeyParameters, RSAKey
+from joserfc.jwk import ECKey, KeyParameters, OKPKey, RSAKey
 
 from idp import policy
 
-ALGORITHMS = ("ES256", "RS256")
-"""What the ring signs with. Verifiers name these and no others (RFC 8725 section 3.1)."""
+_KINDS: dict[str, type[ECKey] | type[RSAKey] | type[OKPKey]] = {
+    "ES256": ECKey,
+    "RS256": RSAKey,
+    "PS256": RSAKey,
+    "EdDSA": OKPKey,
+}
+ALGORITHMS = tuple(_KINDS)
+"""What the ring signs with, each with a key of its own. Verifiers name these and no others (RFC 8725 section 3.1)."""
 
 _NAME_TIME = "%Y%m%dT%H%M%SZ"
 _LOOK_EVERY = 1.0  # seconds between two looks at the folder's modification time
 PublishedState = Literal["next", "current", "previous"]
+Key = ECKey | RSAKey | OKPKey
+
+
+_REGISTRIES = {alg: SignatureRegistry(algorithms=[alg]) for alg in ALGORITHMS}
 
 
 class KeyProblem(Exception):
@@ -43,8 +53,8 @@ class SigningKey:
     alg: str
     signs_from: datetime
     path: Path
-    private: ECKey | RSAKey
-    public: ECKey | RSAKey
+    private: Key
+    public: Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +86,13 @@ class KeyRing:
     def sign(self, claims: dict[str, Any], *, typ: str, alg: str, now: datetime) -> str:
         """A compact JWS over `claims`, signed with the present key of `alg`; `KeyProblem` if there is none."""
         key = self._current(alg, now)
-        return jwt.encode({"alg": alg, "kid": key.kid, "typ": typ}, claims, key.private, algorithms=[alg])
+        header = {"alg": alg, "kid": key.kid, "typ": typ}
+        return jwt.encode(header, claims, key.private, registry=_REGISTRIES[alg])
 
     def verify(self, token: str, *, typ: str, now: datetime, leeway: timedelta = policy.CLOCK_SKEW) -> dict[str, Any]:
         """The claims of a token of ours, of kind `typ` and valid at `now`; `InvalidToken` otherwise."""
 
-        def find_key(kid: str) -> ECKey | RSAKey | None:
+        def find_key(kid: str) -> Key | None:
             key = self._find(kid)
             return key.public if key is not None and self._is_published(key, now) else None
 
@@ -185,7 +196,7 @@ class KeyRing:
         return "current" if self._current(key.alg, now).kid == key.kid else "previous"
 
     def _make(self, alg: str, signs_from: datetime) -> str:
-        key = ECKey.generate_key("P-256", private=True) if alg == "ES256" else RSAKey.generate_key(2048, private=True)
+        key = _generate(alg)
         kid = key.thumbprint()
         path = self._folder / _file_name(signs_from, alg, kid)
         # Written under another name and moved, so that nobody ever reads half a key.
@@ -236,7 +247,7 @@ class KeyRing:
         if self._strict and path.stat().st_mode & 0o077:
             raise KeyProblem(f"{path.name} can be read by others than its owner: chmod 600 it")
         parameters: KeyParameters = {"kid": kid, "alg": alg, "use": "sig"}
-        kind: type[ECKey] | type[RSAKey] = ECKey if alg == "ES256" else RSAKey
+        kind = _KINDS[alg]
         try:
             private = kind.import_key(path.read_bytes(), parameters)
             public = kind.import_key(private.as_dict(private=False), parameters)
@@ -247,9 +258,20 @@ class KeyRing:
         return SigningKey(kid, alg, signs_from, path, private, public)
 
 
-def half_hash(value: str) -> str:
-    """`at_hash` and `c_hash` for the 256-bit algorithms: the left half of SHA-256 (OIDC Core section 3.1.3.6)."""
-    return urlsafe_b64encode(sha256(value.encode("ascii")).digest()[:16]).rstrip(b"=").decode("ascii")
+def half_hash(value: str, alg: str) -> str:
+    """`at_hash`, `c_hash` and `s_hash`: the left half of the hash that belongs to `alg` (OIDC Core section 3.1.3.6).
+
+    For EdDSA that is SHA-512, the hash of Ed25519 itself.
+    """
+    raw = (sha512 if alg == "EdDSA" else sha256)(value.encode("utf-8")).digest()
+    return urlsafe_b64encode(raw[: len(raw) // 2]).rstrip(b"=").decode("ascii")
+
+
+def _generate(alg: str) -> Key:
+    kind = _KINDS[alg]
+    if kind is ECKey:
+        return ECKey.generate_key("P-256", private=True)
+    return RSAKey.generate_key(2048, private=True) if kind is RSAKey else OKPKey.generate_key("Ed25519", private=True)
 
 
 def _file_name(signs_from: datetime, alg: str, kid: str) -> str:

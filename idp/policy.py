@@ -111,6 +111,40 @@ MAIL_STOP_WAIT = timedelta(seconds=8)
 MAIL_KEPT = timedelta(days=30)
 """How long a message that has ended is still known, for operators' questions."""
 
+NOTICE_POLL_INTERVAL = timedelta(seconds=1)
+"""How often the worker looks for logout notices that are due: an application hears of a sign-out within seconds."""
+
+NOTICE_RETRIES = (
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+)
+"""Waits before the second, third, … attempt to tell a client; after the last one it is given up. By then what the
+client holds of the session has ended by itself, but for what it keeps beyond it."""
+
+NOTICE_PARALLEL_MAX = 10
+"""Clients that are being told at once."""
+
+NOTICE_LEASE = timedelta(minutes=1)
+"""How long a worker has a notice to itself; one that dies meanwhile leaves it to another."""
+
+NOTICE_KEPT = timedelta(days=30)
+"""How long a notice that has ended is still known, for operators' questions."""
+
+NOTICE_SESSION_MARGIN = timedelta(hours=1)
+"""How long after the latest end of a session its clients are still known: the sweep that ends it may come late."""
+
+LOGOUT_TOKEN_LIFETIME = timedelta(minutes=2)
+"""OIDC Back-Channel Logout section 4: "preferably at most two minutes in the future"."""
+
+FRAMES_WAIT = timedelta(seconds=5)
+"""How long the signed-out page waits for the applications' frames before it goes on (Front-Channel Logout)."""
+
+CHECK_SESSION_CACHE_LIFETIME = timedelta(minutes=5)
+"""How long a browser may keep the check-session page: relying parties load it with each page of theirs."""
+
 PASSWORD_LIFETIME = timedelta(days=30)
 """A password is good until `changed_at` plus this, to the second. SAT asks it of every PAC; the manual, page 2."""
 
@@ -161,6 +195,24 @@ AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=60)
 SPENT_MEMORY = timedelta(days=1)
 """How long after its end a spent single-use value is still known as spent, so that its reuse is noticed."""
 
+DEVICE_CODE_LIFETIME = timedelta(minutes=10)
+"""How long a device shows its code, and whoever reads it has to sign in and approve (RFC 8628 section 6.1)."""
+
+DEVICE_POLL_INTERVAL = timedelta(seconds=5)
+DEVICE_SLOW_DOWN = timedelta(seconds=5)
+DEVICE_POLL_SLACK = timedelta(seconds=1)
+"""How often a device may ask, how much longer it waits each time it asks sooner (section 3.5), and how much sooner is
+put down to the network."""
+
+DEVICE_TRIES_MAX = 5
+DEVICE_TRIES_WINDOW = timedelta(minutes=10)
+DEVICE_ADDRESS_TRIES_MAX = 20
+"""Wrong codes of one browser, and of one address in `ADDRESS_WINDOW` (ux.md, S25): with a million devices waiting at
+once, an address would guess one in fifty days."""
+
+DEVICE_TYPED_MAX = 64
+"""Characters of a typed code that are looked at."""
+
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=5)
 """Short, so that what is revoked elsewhere is dead soon: contract.md, section 6."""
 
@@ -175,6 +227,37 @@ JWKS_CACHE_LIFETIME = timedelta(minutes=5)
 
 CLIENT_CACHE_LIFETIME = timedelta(seconds=1)
 """The longest that a changed client is still seen as it was by another process."""
+
+CLIENT_ASSERTION_LIFETIME_MAX = timedelta(hours=1)
+"""How far ahead the end of a client assertion may lie: Authlib's clients say an hour. Its `jti` is kept that long."""
+
+CLIENT_JWKS_LIFETIME = timedelta(minutes=5)
+CLIENT_JWKS_PAUSE = timedelta(minutes=1)
+CLIENT_JWKS_STALE_MAX = timedelta(hours=1)
+"""The keys behind a client's `jwks_uri`: how long they count as fresh, how long an unknown key id or an address that
+does not answer waits for the next look, and how long old keys stay good while there is no answer."""
+
+CLIENT_SECRET_KEPT_MAX = timedelta(days=30)
+"""How long the old secret of a client may live beside a new one (`idp client rotate-secret --keep`)."""
+
+FETCH_DEADLINE = timedelta(seconds=5)
+FETCH_BYTES_MAX = 64 * 1024
+"""For one connection to an address in a client's registration, from the name's resolution to the last byte (P-15)."""
+
+LOGO_BYTES_MAX = 30 * 1000
+LOGO_SIDE_MAX = 128
+"""A client's logo as we serve it: bytes, and pixels of its longer side."""
+
+REGISTRATION_BODY_MAX = 32 * 1024
+"""Bytes of a request to the registration endpoint."""
+
+REGISTRATIONS_MAX = 300
+REGISTRATION_WINDOW = timedelta(hours=1)
+"""Requests to register or change a client from one address. A run of the conformance suite's plans makes some 150."""
+
+REGISTRATION_TOKEN_USES_MAX = 10_000
+REGISTRATION_TOKEN_LIFETIME = timedelta(days=30)
+"""An initial access token, where the operator says nothing else."""
 
 CLOCK_SKEW = timedelta(seconds=30)
 """Slack for `exp`, `nbf`, `iat` in our verifiers (T-3). Tokens with a mailbox scope get none on `exp`."""

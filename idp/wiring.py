@@ -5,7 +5,7 @@ import hmac
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -30,7 +30,9 @@ from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
 from idp.outbox import Outbox
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Clients
+from idp.protocol.fetch import Fetcher
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
 from idp.protocol.server import ProtocolServer
@@ -74,6 +76,7 @@ class Services:
             "devices": self.devices.sweep(now),
             "links": self.links.sweep(now),
             "mails": self.outbox.sweep(now),
+            "registration_tokens": self.protocol.registrations.sweep(now),
         }
 
 
@@ -100,7 +103,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
-    tokens = Tokens(store, ephemeral, keys, subjects, issuer=settings.issuer)
+    client_keys = ClientKeys(Fetcher(allow_loopback=settings.allow_loopback_clients))
+    tokens = Tokens(
+        store,
+        ephemeral,
+        keys,
+        subjects,
+        issuer=settings.issuer,
+        pairwise_key=_derive_key(settings, "pairwise"),
+        refresh_key=_derive_key(settings, "refresh"),
+        refresh_grace=timedelta(seconds=settings.refresh_grace),
+        client_keys=client_keys,
+    )
 
     def revoke_grants(tx: Connection, account_id: str, now: datetime) -> None:
         tokens.revoke_grants_of(tx, account_id, now=now)
@@ -167,7 +181,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ),
         directory=directory,
         expiry_warnings=ExpiryWarnings(store, outbox),
-        protocol=ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, subjects), keys),
+        protocol=ProtocolServer.over(
+            GrantServices(
+                store,
+                ephemeral,
+                Clients(store, sealing_key=_derive_key(settings, "client-secrets")),
+                tokens,
+                subjects,
+                client_keys,
+            ),
+            keys,
+            registration=settings.registration,
+        ),
     )
 
 

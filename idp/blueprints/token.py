@@ -1,4 +1,4 @@
-"""The machine endpoints under `/oauth/`: token, introspect, revoke, userinfo."""
+"""The machine endpoints under `/oauth/`: token, device_authorization, introspect, revoke, userinfo."""
 
 from flask import Blueprint, Response, request
 
@@ -11,6 +11,11 @@ blueprint = Blueprint("token", __name__, url_prefix="/oauth")
 @blueprint.post("/token", provide_automatic_options=False)
 def token() -> Response:
     return flask_response(services().protocol.token(protocol_request(), now()))
+
+
+@blueprint.post("/device_authorization")
+def device_authorization() -> Response:
+    return flask_response(services().protocol.device_authorization(protocol_request(), now()))
 
 
 @blueprint.post("/introspect")

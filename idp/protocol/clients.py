@@ -1,33 +1,29 @@
 """Client metadata: registered by operators, read through a short cache, redirect addresses matched exactly."""
 
-import hashlib
 import hmac
 import re
 import secrets
 import threading
-from base64 import urlsafe_b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from idp import audit, policy
 from idp.db import Store
+from idp.protocol.client_secrets import digest_secret, new_secret, seal, unseal
 from idp.protocol.details import ClientDetails
 from idp.protocol.errors import ClientProblem
-from idp.protocol.models import ClientRecord
-from idp.protocol.profiles import PROFILES, Profile, canonical_response_type
+from idp.protocol.metadata import IDENTITY_SCOPES as IDENTITY_SCOPES
+from idp.protocol.metadata import MAILBOX_SCOPES as MAILBOX_SCOPES
+from idp.protocol.metadata import Registration as Registration
+from idp.protocol.metadata import check_registration, has_secret, sector_of
+from idp.protocol.models import ClientLogo, ClientRecord
+from idp.protocol.profiles import PROFILES, Profile
 
-IDENTITY_SCOPES = ("openid", "profile", "email", "address", "phone", "rfc", "offline_access")
-"""Scopes about a person: never given to a client acting for itself (D-72)."""
-MAILBOX_SCOPES = ("mailbox:read", "mailbox:download")
-_UNSERVED_SCOPES = frozenset({"mailbox:archive", "mailbox:issued"})
-
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}")  # RFC 6749 section 3.3: scope-token
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(?::([0-9]{1,5}))?((?:/.*)?)", re.DOTALL)
 
 
@@ -52,20 +48,83 @@ class Client:
     organization_rfc: str | None
     retention_days: int | None
     details: ClientDetails = ClientDetails()
+    client_secret_expires_at: datetime | None = None
+    client_secret_encrypted: str | None = None
+    previous_secret_digest: str | None = None
+    previous_secret_expires_at: datetime | None = None
+    registration_token_digest: str | None = None
+    created_at: datetime | None = None
 
     @property
     def is_public(self) -> bool:
         return self.token_endpoint_auth_method == "none"
 
     @property
+    def registration(self) -> Registration:
+        """What it would be registered with, to be as it is."""
+        return Registration(
+            client_name=self.client_name,
+            redirect_uris=self.redirect_uris,
+            post_logout_redirect_uris=self.post_logout_redirect_uris,
+            backchannel_logout_uri=self.backchannel_logout_uri,
+            scopes=self.scopes,
+            grant_types=tuple(sorted(self.grant_types)),
+            resources=self.resources,
+            profile=self.profile.name,
+            token_endpoint_auth_method=self.token_endpoint_auth_method,
+            id_token_signed_response_alg=self.id_token_signed_response_alg,
+            organization_rfc=self.organization_rfc,
+            retention_days=self.retention_days,
+            first_party=self.first_party,
+            response_types=tuple(sorted(self.response_types)),
+            details=self.details,
+        )
+
+    @property
     def remembers_consent(self) -> bool:
         """P-9: anyone can pretend to be a public client, so its person is asked each time."""
         return not self.is_public
 
-    def has_secret(self, secret: str) -> bool:
-        """Whether `secret` is this client's, in constant time."""
-        return self.client_secret_digest is not None and hmac.compare_digest(
-            self.client_secret_digest, digest_secret(secret)
+    def has_secret(self, secret: str, *, now: datetime) -> bool:
+        """Whether `secret` is this client's at `now`, in constant time. After a rotation two may be for a while."""
+        digest = digest_secret(secret)
+        if self.client_secret_digest is not None and hmac.compare_digest(self.client_secret_digest, digest):
+            return self.has_live_secret(now)
+        if self.previous_secret_digest is None or self.previous_secret_expires_at is None:
+            return False
+        return hmac.compare_digest(self.previous_secret_digest, digest) and now < self.previous_secret_expires_at
+
+    def has_live_secret(self, now: datetime) -> bool:
+        """Whether its present secret has not ended."""
+        return self.client_secret_expires_at is None or now < self.client_secret_expires_at
+
+    @property
+    def needs_secret(self) -> bool:
+        """Whether its method asks for a secret that it has not got yet: `rotate_secret` gives one."""
+        method = self.token_endpoint_auth_method
+        sealed = self.client_secret_encrypted is not None or method != "client_secret_jwt"
+        return has_secret(method) and not (sealed and self.client_secret_digest is not None)
+
+    @property
+    def logo_path(self) -> str | None:
+        """Where we serve its logo, or None."""
+        digest = self.details.logo_digest
+        return None if digest is None else f"/oauth/logo/{self.client_id}/{digest}.png"
+
+    def has_registration_token(self, token: str) -> bool:
+        """Whether `token` is its registration access token (RFC 7592), in constant time."""
+        known = self.registration_token_digest
+        return known is not None and hmac.compare_digest(known, digest_secret(token))
+
+    def has_response_type(self, canonical: str) -> bool:
+        """Whether it registered the response type, given as `canonical_response_type` gives it."""
+        return canonical in self.response_types
+
+    def allows_response_mode(self, mode: str) -> bool:
+        """Whether answers may go to it this way: by its profile, or because it registered the mode (P-4)."""
+        profile = self.profile
+        return mode in profile.default_response_modes or (
+            mode in profile.response_modes and mode in self.details.response_modes
         )
 
     def has_redirect_uri(self, redirect_uri: str) -> bool:
@@ -86,36 +145,20 @@ class Client:
         return tuple(scope for scope in asked if scope in self.scopes)
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What an operator says of a new client."""
-
-    client_name: str
-    redirect_uris: tuple[str, ...] = ()
-    post_logout_redirect_uris: tuple[str, ...] = ()
-    backchannel_logout_uri: str | None = None
-    scopes: tuple[str, ...] = ("openid",)
-    grant_types: tuple[str, ...] = ("authorization_code",)
-    resources: tuple[str, ...] = ()
-    profile: str = "modern"
-    token_endpoint_auth_method: str = "client_secret_basic"
-    id_token_signed_response_alg: str = "ES256"
-    organization_rfc: str | None = None
-    retention_days: int | None = None
-    first_party: bool = False
-    response_types: tuple[str, ...] = ("code",)
-    details: ClientDetails = ClientDetails()
-
-
 _FIND = select(ClientRecord).where(ClientRecord.client_id == bindparam("client_id"))
+_FIND_LOGO = select(ClientLogo.png).where(ClientLogo.client_id == bindparam("client_id"))
+_CHANGE = update(ClientRecord).where(ClientRecord.client_id == bindparam("the_id"))
+_UNKNOWN = "no client has this id"
 _UNKNOWN_ID = re.compile(r"[^A-Za-z0-9._~-]")
 
 
 class Clients:
     """The registered clients."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, sealing_key: bytes | None = None) -> None:
+        """`sealing_key`, of 32 bytes, keeps the secrets that are needed again; without it no client can have one."""
         self._store = store
+        self._sealing_key = sealing_key
         self._cache: dict[str, tuple[float, Client]] = {}
         self._lock = threading.Lock()
 
@@ -140,77 +183,148 @@ class Clients:
         with self._store.read() as connection:
             return [_from_row(row) for row in connection.execute(select(ClientRecord).order_by(ClientRecord.client_id))]
 
-    def add(self, registration: Registration, *, now: datetime) -> tuple[Client, str | None]:
-        """Register; the client and, this once, its secret. `ClientProblem` says what is wrong."""
-        _check(registration)
+    def add(
+        self,
+        registration: Registration,
+        *,
+        now: datetime,
+        secret_expires_at: datetime | None = None,
+        registration_token: str | None = None,
+        logo: bytes | None = None,
+        first: Callable[[Connection], None] | None = None,
+    ) -> tuple[Client, str | None]:
+        """Register; the client and, this once, its secret. `ClientProblem` says what is wrong.
+
+        `first` is done in the same transaction, before; what it raises undoes all.
+        """
+        check_registration(registration)
         client_id = secrets.token_hex(12)
-        public = registration.token_endpoint_auth_method == "none"
-        secret = None if public else secrets.token_urlsafe(32)
+        secret = new_secret() if has_secret(registration.token_endpoint_auth_method) else None
         row = {
             **_to_row(registration),
+            **self._secret_columns(client_id, registration.token_endpoint_auth_method, secret, secret_expires_at),
             "client_id": client_id,
-            "client_secret_digest": None if secret is None else digest_secret(secret),
+            "registration_token_digest": None if registration_token is None else digest_secret(registration_token),
             "created_at": now,
             "updated_at": now,
         }
         with self._store.write() as tx:
+            if first is not None:
+                first(tx)
             tx.execute(insert(ClientRecord), row)
-            audit.record(tx, audit.Event.CLIENT_CREATE, now=now, client_id=client_id)
-        client = self.find(client_id)
-        assert client is not None  # noqa: S101  # written one line above
-        return client, secret
+            _keep_logo(tx, client_id, logo)
+            by = "operator" if registration_token is None else "itself"
+            audit.record(tx, audit.Event.CLIENT_CREATE, now=now, client_id=client_id, detail={"by": by})
+        return self._read_again(client_id), secret
 
-    def update(self, client_id: str, changes: dict[str, Any], *, now: datetime) -> Client:
-        """Change what `changes` names of the registration; the rest stays."""
-        client = self._get(client_id)
-        registration = replace(_registration(client), **changes)
-        _check(registration)
+    def update(self, client_id: str, changes: dict[str, Any], *, now: datetime, logo: bytes | None = None) -> Client:
+        """Change what `changes` names of the registration; the rest stays.
+
+        A client that changes to a method with a secret has none until `rotate_secret` makes one. `logo` is the image
+        that the details' `logo_digest` is of, where it is a new one.
+        """
         with self._store.write() as tx:
-            tx.execute(
-                update(ClientRecord)
-                .where(ClientRecord.client_id == client_id)
-                .values(**_to_row(registration), updated_at=now)
-            )
+            client = _get(tx, client_id)
+            registration = replace(client.registration, **changes)
+            check_registration(registration)
+            values = _to_row(registration)
+            if registration.token_endpoint_auth_method != client.token_endpoint_auth_method:
+                values |= self._columns_for_method(client, registration.token_endpoint_auth_method)
+            tx.execute(_CHANGE.values(**values, updated_at=now), {"the_id": client_id})
+            if logo is not None or registration.details.logo_digest is None:
+                _keep_logo(tx, client_id, logo)
             audit.record(
                 tx, audit.Event.CLIENT_UPDATE, now=now, client_id=client_id, detail={"changed": sorted(changes)}
             )
-        self._cache.pop(client_id, None)
-        return self._get(client_id)
+        return self._read_again(client_id)
 
-    def rotate_secret(self, client_id: str, *, now: datetime) -> str:
-        """A new secret, shown this once; the old one is dead at once."""
-        if self._get(client_id).is_public:
-            raise ClientProblem("a public client has no secret")
-        secret = secrets.token_urlsafe(32)
+    def rotate_secret(
+        self,
+        client_id: str,
+        *,
+        now: datetime,
+        keep: timedelta | None = None,
+        secret_expires_at: datetime | None = None,
+    ) -> str:
+        """A new secret, shown this once; the old one is dead at once, or after `keep`."""
+        if keep is not None and not timedelta() < keep <= policy.CLIENT_SECRET_KEPT_MAX:
+            raise ClientProblem(f"an old secret is kept for {policy.CLIENT_SECRET_KEPT_MAX.days} days at most")
+        secret = new_secret()
         with self._store.write() as tx:
-            tx.execute(
-                update(ClientRecord)
-                .where(ClientRecord.client_id == client_id)
-                .values(client_secret_digest=digest_secret(secret), updated_at=now)
-            )
+            client = _get(tx, client_id)
+            method = client.token_endpoint_auth_method
+            if not has_secret(method):
+                raise ClientProblem("this client's authentication method has no secret")
+            if keep is not None and method == "client_secret_jwt":
+                raise ClientProblem("client_secret_jwt knows one secret at a time")
+            values = self._secret_columns(client_id, method, secret, secret_expires_at)
+            if keep is not None and client.client_secret_digest is not None:
+                ends = now + keep
+                if client.client_secret_expires_at is not None:
+                    ends = min(ends, client.client_secret_expires_at)
+                values |= {"previous_secret_digest": client.client_secret_digest, "previous_secret_expires_at": ends}
+            tx.execute(_CHANGE.values(**values, updated_at=now), {"the_id": client_id})
             audit.record(tx, audit.Event.CLIENT_SECRET_ROTATE, now=now, client_id=client_id)
         self._cache.pop(client_id, None)
         return secret
 
+    def reveal_secret(self, client: Client) -> str | None:
+        """The client's secret itself, for those whose method needs it; None for all others."""
+        if client.client_secret_encrypted is None or self._sealing_key is None:
+            return None
+        return unseal(self._sealing_key, client.client_id, client.client_secret_encrypted)
+
+    def find_logo(self, client_id: str) -> bytes | None:
+        """The client's logo, a PNG that we drew anew, or None."""
+        with self._store.read() as connection:
+            png: bytes | None = connection.execute(_FIND_LOGO, {"client_id": client_id}).scalar()
+        return png
+
     def remove(self, client_id: str, *, now: datetime) -> None:
         """Forget the client, and with it its consents, grants and refresh tokens."""
-        self._get(client_id)
         with self._store.write() as tx:
+            _get(tx, client_id)
             tx.execute(delete(ClientRecord).where(ClientRecord.client_id == client_id))
             audit.record(tx, audit.Event.CLIENT_REMOVE, now=now, client_id=client_id)
         self._cache.pop(client_id, None)
 
-    def _get(self, client_id: str) -> Client:
+    def _secret_columns(
+        self, client_id: str, method: str, secret: str | None, expires_at: datetime | None
+    ) -> dict[str, Any]:
+        sealed = None
+        if secret is not None and method == "client_secret_jwt":
+            if self._sealing_key is None:
+                raise ClientProblem("there is no key to seal this client's secret with")
+            sealed = seal(self._sealing_key, client_id, secret)
+        return {
+            "client_secret_digest": None if secret is None else digest_secret(secret),
+            "client_secret_encrypted": sealed,
+            "client_secret_expires_at": None if secret is None else expires_at,
+            "previous_secret_digest": None,
+            "previous_secret_expires_at": None,
+        }
+
+    def _columns_for_method(self, client: Client, method: str) -> dict[str, Any]:
+        """What becomes of the secret when the method changes: kept only between the two that send it."""
+        sent = {"client_secret_basic", "client_secret_post"}
+        if {method, client.token_endpoint_auth_method} <= sent:
+            return {}
+        return self._secret_columns(client.client_id, method, None, None)
+
+    def _read_again(self, client_id: str) -> Client:
+        self._cache.pop(client_id, None)
         client = self.find(client_id)
         if client is None:
-            raise ClientProblem("no client has this id")
+            raise ClientProblem(_UNKNOWN)
         return client
 
 
-def digest_secret(secret: str) -> str:
-    """SHA-256, base64url: enough for 256 random bits, and any text has one."""
-    raw = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-    return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+def _get(tx: Connection, client_id: str) -> Client:
+    """The client as it stands in this transaction, past the cache."""
+    row = tx.execute(_FIND, {"client_id": client_id}).first()
+    if row is None:
+        raise ClientProblem(_UNKNOWN)
+    return _from_row(row)
 
 
 def _from_row(row: Row[Any]) -> Client:
@@ -232,26 +346,12 @@ def _from_row(row: Row[Any]) -> Client:
         organization_rfc=row.organization_rfc,
         retention_days=row.retention_days,
         details=ClientDetails.from_json(row.details or {}),
-    )
-
-
-def _registration(client: Client) -> Registration:
-    return Registration(
-        client_name=client.client_name,
-        redirect_uris=client.redirect_uris,
-        post_logout_redirect_uris=client.post_logout_redirect_uris,
-        backchannel_logout_uri=client.backchannel_logout_uri,
-        scopes=client.scopes,
-        grant_types=tuple(sorted(client.grant_types)),
-        resources=client.resources,
-        profile=client.profile.name,
-        token_endpoint_auth_method=client.token_endpoint_auth_method,
-        id_token_signed_response_alg=client.id_token_signed_response_alg,
-        organization_rfc=client.organization_rfc,
-        retention_days=client.retention_days,
-        first_party=client.first_party,
-        response_types=tuple(sorted(client.response_types)),
-        details=client.details,
+        client_secret_expires_at=row.client_secret_expires_at,
+        client_secret_encrypted=row.client_secret_encrypted,
+        previous_secret_digest=row.previous_secret_digest,
+        previous_secret_expires_at=row.previous_secret_expires_at,
+        registration_token_digest=row.registration_token_digest,
+        created_at=row.created_at,
     )
 
 
@@ -265,10 +365,8 @@ def _to_row(registration: Registration) -> dict[str, Any]:
         "post_logout_redirect_uris": list(registration.post_logout_redirect_uris),
         "backchannel_logout_uri": registration.backchannel_logout_uri,
         "grant_types": list(registration.grant_types),
-        "response_types": [canonical_response_type(each) for each in registration.response_types]
-        if {"authorization_code", "implicit"}.intersection(registration.grant_types)
-        else [],
-        "details": registration.details.to_json(),
+        "response_types": list(registration.canonical_response_types),
+        "details": replace(registration.details, sector=sector_of(registration)).to_json(),
         "scopes": list(registration.scopes),
         "resources": list(registration.resources),
         "id_token_signed_response_alg": registration.id_token_signed_response_alg,
@@ -277,60 +375,7 @@ def _to_row(registration: Registration) -> dict[str, Any]:
     }
 
 
-def _check(registration: Registration) -> None:
-    profile = PROFILES.get(registration.profile)
-    if profile is None:
-        raise ClientProblem("this profile is not served yet; served: " + ", ".join(PROFILES))
-    if not registration.client_name.strip() or len(registration.client_name) > 100:
-        raise ClientProblem("a client needs a name of 1 to 100 characters")
-    if not registration.client_name.isprintable():
-        raise ClientProblem("the name has a character that cannot be printed")
-    if registration.token_endpoint_auth_method not in profile.token_endpoint_auth_methods:
-        raise ClientProblem("this authentication method is not served for the profile")
-    for grant in registration.grant_types:
-        if grant not in profile.grant_types:
-            raise ClientProblem("this grant is not served for the profile")
-    public = registration.token_endpoint_auth_method == "none"
-    if public and "client_credentials" in registration.grant_types:
-        raise ClientProblem("client_credentials needs a client that can authenticate")
-    if "authorization_code" in registration.grant_types and not registration.redirect_uris:
-        raise ClientProblem("authorization_code needs at least one redirect URI")
-    if "refresh_token" in registration.grant_types and "authorization_code" not in registration.grant_types:
-        raise ClientProblem("refresh_token needs authorization_code beside it")
-    for uri in (*registration.redirect_uris, *registration.post_logout_redirect_uris):
-        _check_redirect_uri(uri)
-    if public and registration.first_party:
-        for uri in registration.redirect_uris:
-            if not uri.startswith("https://"):
-                raise ClientProblem("a first-party public client takes https redirect URIs only")
-    for scope in registration.scopes:
-        if scope in _UNSERVED_SCOPES or not _SCOPE.fullmatch(scope):
-            raise ClientProblem("a scope that is not served or not well formed")
-    for resource in registration.resources:
-        parts = urlsplit(resource)
-        if not parts.scheme or parts.fragment or "#" in resource or not resource.isascii() or len(resource) > 2000:
-            raise ClientProblem("a resource is an absolute URI without fragment (RFC 8707 section 2)")
-    if registration.id_token_signed_response_alg not in {"ES256", "RS256"}:
-        raise ClientProblem("ID tokens are signed with ES256 or RS256")
-    if registration.retention_days is not None and registration.retention_days < 1:
-        raise ClientProblem("a window has at least one day")
-    if registration.backchannel_logout_uri is not None:
-        _check_redirect_uri(registration.backchannel_logout_uri)
-
-
-def _check_redirect_uri(uri: str) -> None:
-    """RFC 6749 section 3.1.2, RFC 8252 sections 7 and 8.4, RFC 9700 section 2.1."""
-    parts = urlsplit(uri)
-    if len(uri) > 2000 or not uri.isascii() or not uri.isprintable() or " " in uri or "\\" in uri:
-        raise ClientProblem("a redirect URI is plain ASCII of up to 2000 characters")
-    if "#" in uri or parts.username is not None or not parts.scheme:
-        raise ClientProblem("a redirect URI is absolute, without fragment and without user")
-    if parts.scheme == "https":
-        if not parts.hostname:
-            raise ClientProblem("an https redirect URI names a host")
-    elif parts.scheme == "http":
-        if parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
-            raise ClientProblem("an http redirect URI is for loopback only; write https")
-    elif "." not in parts.scheme:
-        # RFC 8252 section 7.1: a private-use scheme is a domain name under the app's control, in reverse order.
-        raise ClientProblem("a private scheme has a dot, such as mx.example.app:")
+def _keep_logo(tx: Connection, client_id: str, logo: bytes | None) -> None:
+    tx.execute(delete(ClientLogo).where(ClientLogo.client_id == client_id))
+    if logo is not None:
+        tx.execute(insert(ClientLogo), {"client_id": client_id, "png": logo})

@@ -1,12 +1,14 @@
 """The applications that a person has let in: what they may do, and how to send them away."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from idp import audit
 from idp.db import Store
+from idp.protocol.clients import Client
 from idp.protocol.models import ClientRecord, Consent, Grant, RefreshToken
 from idp.protocol.tokens import Tokens
 
@@ -29,6 +31,11 @@ _REFRESHED = (
     .join_from(Grant, RefreshToken, RefreshToken.grant_id == Grant.id)
     .where(*_IS_LIVE)
     .group_by(Grant.client_id)
+)
+_LOCK_CONSENT = (
+    select(Consent.scopes)
+    .where(Consent.account_id == bindparam("account_id"), Consent.client_id == bindparam("client_id"))
+    .with_for_update()
 )
 _OF_CLIENT = select(Grant.id).where(*_IS_LIVE, Grant.client_id == bindparam("client_id"))
 
@@ -73,6 +80,24 @@ class Consents:
                 if used is not None and used.last_used_at is not None:
                     found[row.client_id] = replace(used, last_used_at=max(used.last_used_at, row.at))
         return tuple(sorted(found.values(), key=lambda each: (each.client_name.casefold(), each.client_id)))
+
+    def remember(self, tx: Connection, sub: str, client: Client, scopes: Collection[str], now: datetime) -> None:
+        """Add what a person has just allowed a client, and record it; what was allowed before stays allowed.
+
+        For a public client there is no consent to come back to, but it is shown among the applications (P-9).
+        """
+        key = {"account_id": sub, "client_id": client.client_id}
+        # First the row, then the union under its lock: two consents at once lose nothing.
+        first = self._store.insert(Consent).values(**key, scopes=[], granted_at=now).on_conflict_do_nothing()
+        tx.execute(first)
+        known = tx.execute(_LOCK_CONSENT, key).scalar_one()
+        tx.execute(
+            update(Consent)
+            .where(Consent.account_id == sub, Consent.client_id == client.client_id)
+            .values(scopes=list(dict.fromkeys((*known, *scopes))), granted_at=now)
+        )
+        detail = {"scope": " ".join(scopes)}
+        audit.record(tx, audit.Event.CONSENT_GRANT, now=now, account_id=sub, client_id=client.client_id, detail=detail)
 
     def revoke(self, sub: str, client_id: str, now: datetime) -> bool:
         """Take the consent back and kill what came of it; False where this person has nothing of such a client."""

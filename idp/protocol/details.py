@@ -16,6 +16,8 @@ class ClientDetails:
     contacts: tuple[str, ...] = ()
     client_uri: str | None = None
     logo_uri: str | None = None
+    logo_digest: str | None = None
+    """Of the logo as we serve it; part of its address, so that browsers may keep it."""
     policy_uri: str | None = None
     tos_uri: str | None = None
     jwks: Mapping[str, Any] | None = None

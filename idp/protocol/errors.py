@@ -5,11 +5,14 @@
     │   UnsupportedResponseType                                                     RFC 6749 sections 4.1.2.1 and 5.2
     ├── AccessDenied, LoginRequired, ConsentRequired, RequestNotSupported, …        OIDC Core section 3.1.2.6
     ├── InvalidTarget                                                               RFC 8707 section 2
+    ├── AuthorizationPending, SlowDown, ExpiredToken                                RFC 8628 section 3.5
     └── BearerError: InvalidBearer, InsufficientScope                               RFC 6750 section 3.1
 
 At the authorization endpoint an error whose `redirect_uri` is set goes back to the client; one without is a page,
 because client or address are not verified (P-2). Descriptions are ours, plain ASCII, and repeat no input (P-16).
 """
+
+from datetime import timedelta
 
 from authlib.oauth2.base import OAuth2Error as OAuth2Error
 
@@ -86,6 +89,18 @@ class InvalidTarget(_Error):
     error = "invalid_target"
 
 
+class AuthorizationPending(_Error):
+    error = "authorization_pending"
+
+
+class SlowDown(_Error):
+    error = "slow_down"
+
+
+class ExpiredToken(_Error):
+    error = "expired_token"
+
+
 class BearerError(_Error):
     """An error of a protected resource: it goes in `WWW-Authenticate` (RFC 6750 section 3)."""
 
@@ -101,7 +116,30 @@ class InsufficientScope(BearerError):
 
 
 class ClientProblem(Exception):
-    """What an operator asked of a client registration cannot be done; the text says why."""
+    """What was asked of a client's registration cannot be done; the text says why, and repeats no input.
+
+    `error` is its code at the registration endpoint (RFC 7591 section 3.2.2).
+    """
+
+    error = "invalid_client_metadata"
+
+
+class RedirectUriProblem(ClientProblem):
+    """A redirect address that is not taken."""
+
+    error = "invalid_redirect_uri"
+
+
+class DeviceCodeUnknown(Exception):
+    """A device's code that is wrong, has run out or was used; a page says all three alike."""
+
+
+class TooManyCodes(Exception):
+    """Too many wrong codes of a device; `retry_after` says how long to wait."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class InteractionGone(Exception):

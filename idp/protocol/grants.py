@@ -10,7 +10,7 @@ import re
 from abc import abstractmethod
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -23,6 +23,7 @@ from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral, Found
 from idp.protocol.client_auth import authenticate_client
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import IDENTITY_SCOPES, Client, Clients
 from idp.protocol.errors import (
     InvalidGrant,
@@ -32,15 +33,14 @@ from idp.protocol.errors import (
     OAuth2Error,
     UnauthorizedClient,
 )
-from idp.protocol.messages import ProtocolRequest
+from idp.protocol.messages import NO_STORE, ProtocolRequest
 from idp.protocol.requests import split_scope
-from idp.protocol.subjects import SubjectSource, is_mailbox_scope
+from idp.protocol.subjects import Subject, SubjectSource, is_mailbox_scope
 from idp.protocol.tokens import GrantRow, Minted, Tokens
 
 CODE = "authorization-code"
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
-_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_SPENT = "The authorization grant is invalid, spent, expired or revoked."
+SPENT = "The authorization grant is invalid, spent, expired or revoked."
 
 
 def code_key(client_id: str, code: str) -> str:
@@ -57,6 +57,12 @@ class GrantServices:
     clients: Clients
     tokens: Tokens
     subjects: SubjectSource
+    client_keys: ClientKeys = field(default_factory=ClientKeys)
+
+    @property
+    def audiences(self) -> tuple[str, str]:
+        """What a client assertion may be for (`client_auth.py`)."""
+        return self.tokens.issuer, f"{self.tokens.issuer}/oauth/token"
 
 
 class TokenRequest(OAuth2Request):  # type: ignore[misc]  # Authlib has no type hints
@@ -76,8 +82,8 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # Authlib has no type 
         return self.parameters.get("grant_type")
 
 
-class _TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
-    """What the three have in common: who asks, and whether it may."""
+class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
+    """What they have in common: who asks, whether it may, and what it gets for a person's grant."""
 
     request: TokenRequest
 
@@ -88,7 +94,7 @@ class _TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
 
     def validate_token_request(self) -> None:
         request = self.request
-        client = authenticate_client(request.source, request.parameters, self.services.clients)
+        client = authenticate_client(request.source, request.parameters, self.services, request.now)
         if self.GRANT_TYPE not in client.grant_types:
             raise UnauthorizedClient("The client is not registered for this grant_type.")
         request.client = client
@@ -96,20 +102,40 @@ class _TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
     def create_token_response(self) -> tuple[int, dict[str, Any], dict[str, str]]:
         client = self.request.client
         assert client is not None  # noqa: S101  # Authlib validates before it creates
-        return 200, self.issue(client, self.request.parameters, self.request.now), _NO_STORE
+        return 200, self.issue(client, self.request.parameters, self.request.now), NO_STORE
 
     @abstractmethod
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:
         """The body of the token response (RFC 6749 section 5.1)."""
 
+    def answer_person(
+        self, tx: Connection, grant: GrantRow, client: Client, subject: Subject, *, nonce: str | None, now: datetime
+    ) -> dict[str, Any]:
+        """The first tokens of a grant, recorded."""
+        tokens = self.services.tokens
+        minted = tokens.mint_for_person(grant, client, subject, grant.scopes, now=now)
+        body = _body(minted)
+        if "openid" in grant.scopes:
+            body["id_token"] = tokens.mint_id_token(
+                grant, client, subject, nonce=nonce, access_token=minted.access_token, now=now
+            )
+        if "offline_access" in grant.scopes and "refresh_token" in client.grant_types:
+            refresh = tokens.add_refresh_token(tx, grant, subject, grant.scopes, now=now)
+            if refresh is not None:
+                body["refresh_token"] = refresh
+        _record(tx, audit.Event.TOKEN_ISSUE, self.GRANT_TYPE, client, grant, now)
+        return body
 
-class AuthorizationCodeGrant(_TokenGrant):
+
+class AuthorizationCodeGrant(TokenGrant):
     """RFC 6749 section 4.1.3 with PKCE (RFC 7636 section 4.6)."""
 
     GRANT_TYPE = "authorization_code"
 
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:
-        code = _require(parameters, "code")
+        code = require(parameters, "code")
+        # Before anything is spent: a client without a key to encrypt for loses nothing.
+        self.services.tokens.sealing.prepare(client, now)
         with self.services.store.write() as tx:
             outcome = self._redeem(tx, code, client, parameters, now)
         # Raised only now: the code stays spent and what it led to stays revoked.
@@ -123,14 +149,14 @@ class AuthorizationCodeGrant(_TokenGrant):
         services = self.services
         taken = services.ephemeral.take(CODE, code_key(client.client_id, code), now=now, tx=tx)
         if taken.found is Found.MISSING:
-            return InvalidGrant(_SPENT)
+            return InvalidGrant(SPENT)
         grant_id = taken.value["grant"]
         if taken.found is Found.SPENT:
             # RFC 6749 section 4.1.2: "SHOULD revoke (when possible) all tokens previously issued based on that
             # authorization code"; we always do.
             services.tokens.revoke_grant(tx, grant_id, now=now)
             audit.record(tx, audit.Event.CODE_REUSE, now=now, client_id=client.client_id, detail={"grant": grant_id})
-            return InvalidGrant(_SPENT)
+            return InvalidGrant(SPENT)
         grant = services.tokens.find_grant(grant_id, tx)
         subject = None if grant is None else services.subjects.find_subject(grant.sub)
         refused = _check_binding(taken.value, parameters)
@@ -138,29 +164,19 @@ class AuthorizationCodeGrant(_TokenGrant):
             subject = None  # PW-6
         if refused is not None or grant is None or grant.revoked_at is not None or subject is None:
             services.tokens.revoke_grant(tx, grant_id, now=now)
-            return refused or InvalidGrant(_SPENT)
-        minted = services.tokens.mint_for_person(grant, client, subject, grant.scopes, now=now)
-        body = _body(minted)
-        if "openid" in grant.scopes:
-            body["id_token"] = services.tokens.mint_id_token(
-                grant, client, subject, taken.value["nonce"], minted.access_token, now
-            )
-        if "offline_access" in grant.scopes and "refresh_token" in client.grant_types:
-            refresh = services.tokens.add_refresh_token(tx, grant, subject, grant.scopes, now=now)
-            if refresh is not None:
-                body["refresh_token"] = refresh
-        _record(tx, audit.Event.TOKEN_ISSUE, self.GRANT_TYPE, client, grant, now)
-        return body
+            return refused or InvalidGrant(SPENT)
+        return self.answer_person(tx, grant, client, subject, nonce=taken.value["nonce"], now=now)
 
 
-class RefreshTokenGrant(_TokenGrant):
+class RefreshTokenGrant(TokenGrant):
     """RFC 6749 section 6 with rotation (RFC 9700 section 4.14.2)."""
 
     GRANT_TYPE = "refresh_token"
 
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:
-        token = _require(parameters, "refresh_token")
+        token = require(parameters, "refresh_token")
         asked = split_scope(parameters.get("scope"))
+        self.services.tokens.sealing.prepare(client, now)
         with self.services.store.write() as tx:
             outcome = self._rotate(tx, token, client, asked, parameters.get("resource"), now)
         if isinstance(outcome, OAuth2Error):
@@ -179,12 +195,15 @@ class RefreshTokenGrant(_TokenGrant):
         services = self.services
         row = services.tokens.find_refresh_token(token, tx)
         if row is None or row.grant.client_id != client.client_id:
-            return InvalidGrant(_SPENT)
-        grant = row.grant
+            return InvalidGrant(SPENT)
+        grant, successor = row.grant, None
         if row.is_spent:
-            return self._revoke_family(tx, grant, client, now)
+            lost = services.tokens.find_lost_successor(token, tx, now=now)
+            if lost is None:
+                return self._revoke_family(tx, grant, client, now)
+            successor, row = lost
         if grant.revoked_at is not None or row.expires_at <= now:
-            return InvalidGrant(_SPENT)
+            return InvalidGrant(SPENT)
         # Checked before anything is spent: a slip costs the client nothing.
         if not set(row.scopes).issuperset(asked):
             return InvalidScope("The scope was not granted to this refresh token.")
@@ -192,9 +211,10 @@ class RefreshTokenGrant(_TokenGrant):
             return InvalidTarget("The resource is not the one that was granted.")
         subject = services.subjects.find_subject(grant.sub)
         if subject is None or subject.credentials_expire_at <= now:
-            return InvalidGrant(_SPENT)
-        if not services.tokens.spend_refresh_token(tx, row, now=now):
-            return self._revoke_family(tx, grant, client, now)
+            return InvalidGrant(SPENT)
+        if successor is None and not services.tokens.spend_refresh_token(tx, row, now=now):
+            # Somebody was faster: now it is a spent one.
+            return self._rotate(tx, token, client, asked, resource, now)
         # T-6: what a refresh token has lost, its successor does not have either. A scope that the client may no
         # longer have is dropped.
         scopes = client.allowed_scopes(asked or row.scopes)
@@ -202,8 +222,10 @@ class RefreshTokenGrant(_TokenGrant):
         body = _body(minted)
         if "openid" in scopes:
             # OIDC Core section 12.2: the original auth_time, and no nonce.
-            body["id_token"] = services.tokens.mint_id_token(grant, client, subject, None, minted.access_token, now)
-        refresh = services.tokens.add_refresh_token(tx, grant, subject, scopes, now=now)
+            body["id_token"] = services.tokens.mint_id_token(
+                grant, client, subject, nonce=None, access_token=minted.access_token, now=now
+            )
+        refresh = successor or services.tokens.add_refresh_token(tx, grant, subject, scopes, now=now, after=token)
         if refresh is not None:
             body["refresh_token"] = refresh
         _record(tx, audit.Event.TOKEN_REFRESH, self.GRANT_TYPE, client, grant, now)
@@ -212,10 +234,10 @@ class RefreshTokenGrant(_TokenGrant):
     def _revoke_family(self, tx: Connection, grant: GrantRow, client: Client, now: datetime) -> InvalidGrant:
         self.services.tokens.revoke_grant(tx, grant.id, now=now)
         _record(tx, audit.Event.TOKEN_REUSE, self.GRANT_TYPE, client, grant, now)
-        return InvalidGrant(_SPENT)
+        return InvalidGrant(SPENT)
 
 
-class ClientCredentialsGrant(_TokenGrant):
+class ClientCredentialsGrant(TokenGrant):
     """RFC 6749 section 4.4: the client acts for itself, never for a person."""
 
     GRANT_TYPE = "client_credentials"
@@ -238,10 +260,10 @@ class ClientCredentialsGrant(_TokenGrant):
         return _body(minted)
 
 
-GRANTS: tuple[type[_TokenGrant], ...] = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant)
+GRANTS: tuple[type[TokenGrant], ...] = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant)
 
 
-def _require(parameters: Mapping[str, str], name: str) -> str:
+def require(parameters: Mapping[str, str], name: str) -> str:
     value = parameters.get(name)
     if value is None:
         raise InvalidRequest(f"The {name} is missing.")

@@ -1,10 +1,12 @@
-"""RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0)."""
+"""RP-initiated logout, and the `session_state` of session management (the OpenID Connect specifications of both)."""
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 from idp import policy
 from idp.ephemeral import Ephemeral
@@ -95,3 +97,27 @@ class Logouts:
             raise InvalidRequest("The client_id is not the one of the id_token_hint.")
         named = client_id or audience
         return self._clients.find(named) if isinstance(named, str) else None
+
+
+def session_state(client_id: str, redirect_uri: str, op_browser_state: str) -> str:
+    """What an authorization response says of the browser's session at the provider (OIDC Session Management section 2).
+
+    Salted anew each time. `static/check_session.js` computes the same, from the state as it is then.
+    """
+    salt = secrets.token_urlsafe(12)
+    text = " ".join((client_id, _origin(redirect_uri), op_browser_state, salt))
+    return f"{sha256(text.encode()).hexdigest()}.{salt}"
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(uri: str) -> str:
+    """The origin as a browser writes it (RFC 6454 section 6.2): in lower case, without the scheme's own port."""
+    parts = urlsplit(uri)
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
+    if scheme not in _DEFAULT_PORTS:
+        return "null"
+    host = f"[{host}]" if ":" in host else host
+    is_usual = parts.port is None or parts.port == _DEFAULT_PORTS[scheme]
+    return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{parts.port}"

@@ -6,9 +6,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from idp import policy
-from idp.protocol.errors import InvalidRequest
+from idp.protocol.errors import BearerError, InvalidRequest, OAuth2Error
 
 Pairs = tuple[tuple[str, str], ...]
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+"""RFC 6749 section 5.1, on whatever holds a token or speaks of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,15 @@ class ProtocolRequest:
 
 @dataclass(slots=True)
 class ProtocolResponse:
-    """What to answer: a JSON body, or nothing, or a redirect to `location`."""
+    """What to answer: a JSON body, or a JWT, or nothing, or a redirect to `location`."""
 
     status: int = 200
     body: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     location: str | None = None
     """Writable: Authlib's extensions expect to change it."""
+    jwt: str | None = None
+    """The body as `application/jwt`, where it is no JSON."""
 
 
 def parse_pairs(raw: str | bytes) -> Pairs:
@@ -73,3 +77,23 @@ def with_parameters(uri: str, parameters: Mapping[str, str | None]) -> str:
         return uri
     separator = "" if uri.endswith(("?", "&")) else "&" if "?" in uri else "?"
     return f"{uri}{separator}{added}"
+
+
+def error_response(error: OAuth2Error) -> ProtocolResponse:
+    """RFC 6749 section 5.2 and RFC 6750 section 3: JSON, and with 401 the scheme to use."""
+    headers = dict(NO_STORE)
+    if isinstance(error, BearerError):
+        headers["WWW-Authenticate"] = f'Bearer error="{error.error}", error_description="{error.description}"'
+    elif error.status_code == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="oauth", charset="UTF-8"'
+    body = {"error": error.error, "error_description": error.description}
+    return ProtocolResponse(error.status_code, body, headers)
+
+
+def read_form(request: ProtocolRequest) -> dict[str, str]:
+    """The parameters of a POST, from its form body alone (P-3)."""
+    if request.query:
+        raise InvalidRequest("Parameters go in the body, not in the query.")
+    if request.form is None:
+        raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
+    return once(parse_pairs(request.form))

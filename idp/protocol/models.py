@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db import Base, UtcDateTime
@@ -48,6 +48,15 @@ class ClientRecord(Base):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ClientLogo(Base):
+    """What a client shows at consent: fetched once, drawn anew, served by us (P-15)."""
+
+    __tablename__ = "client_logo"
+
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id", ondelete="CASCADE"), primary_key=True)
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class RegistrationToken(Base):
     """An initial access token for dynamic registration (RFC 7591 section 3)."""
 
@@ -79,7 +88,7 @@ class LogoutDelivery(Base):
     __table_args__ = (Index("ix_logout_delivery_due_at", "ended_at", "due_at"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    """Also the `jti` of its logout token."""
+    """With the number of the attempt, the `jti` of its logout token."""
     client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id", ondelete="CASCADE"))
     account_id: Mapped[str] = mapped_column(String(36))
     sid: Mapped[str] = mapped_column(String(36))

@@ -21,6 +21,8 @@ class Profile:
     token_endpoint_auth_methods: frozenset[str]
     grant_types: frozenset[str]
     subject_types: frozenset[str]
+    assertion_audience: str = "issuer"
+    """What a client assertion may be for: the `issuer` alone, or the `token_endpoint` too."""
 
 
 _GRANTS = frozenset({"authorization_code", "refresh_token", "client_credentials", DEVICE_CODE})
@@ -50,6 +52,8 @@ PROFILES = {
         token_endpoint_auth_methods=_AUTH_METHODS | {"client_secret_jwt"},
         grant_types=_GRANTS | {"implicit"},
         subject_types=frozenset({"public", "pairwise"}),
+        # OIDC Core section 9: "The Audience SHOULD be the URL of the Authorization Server's Token Endpoint."
+        assertion_audience="token_endpoint",
     ),
 }
 

@@ -9,29 +9,24 @@ from authlib.oauth2.rfc6749 import AuthorizationServer
 from idp_kit.errors import InvalidToken
 
 from idp import audit, policy
-from idp.keys import ALGORITHMS, KeyRing
+from idp.keys import KeyRing
 from idp.protocol.authorize import Authorizations, Interaction
 from idp.protocol.client_auth import authenticate_client
-from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES, Client, Clients
+from idp.protocol.clients import Client, Clients
 from idp.protocol.consents import Consents
-from idp.protocol.errors import (
-    BearerError,
-    InsufficientScope,
-    InvalidBearer,
-    InvalidClient,
-    InvalidRequest,
-    OAuth2Error,
-    UnsupportedGrantType,
-)
-from idp.protocol.grants import GRANTS, GrantServices, TokenRequest
+from idp.protocol.device import DeviceAuthorizations, DeviceCodeGrant
+from idp.protocol.discovery import build_metadata
+from idp.protocol.errors import InvalidClient, InvalidRequest, OAuth2Error, UnsupportedGrantType
+from idp.protocol.grants import GRANTS, GrantServices, TokenGrant, TokenRequest
 from idp.protocol.logout import Logouts
-from idp.protocol.messages import ProtocolRequest, ProtocolResponse, once, parse_pairs
-from idp.protocol.profiles import PROFILES
-from idp.protocol.requests import PROMPTS
-from idp.protocol.subjects import SCOPE_CLAIMS, Authentication, claims_for
+from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, error_response, read_form
+from idp.protocol.registration import Registrations
+from idp.protocol.subjects import Authentication
+from idp.protocol.tokens import ActiveToken
+from idp.protocol.userinfo import answer_userinfo
 
-_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in GRANTS)
+_GRANTS: tuple[type[TokenGrant], ...] = (*GRANTS, DeviceCodeGrant)
+_GRANT_TYPES = frozenset(grant.GRANT_TYPE for grant in _GRANTS)
 
 
 class _Engine(AuthorizationServer):  # type: ignore[misc]  # Authlib has no type hints
@@ -40,7 +35,7 @@ class _Engine(AuthorizationServer):  # type: ignore[misc]  # Authlib has no type
     def __init__(self, services: GrantServices) -> None:
         super().__init__()
         self.services = services
-        for grant in GRANTS:
+        for grant in _GRANTS:
             self.register_grant(grant)
 
     def create_oauth2_request(self, request: TokenRequest) -> TokenRequest:
@@ -65,11 +60,15 @@ class ProtocolServer:
     authorizations: Authorizations
     logouts: Logouts
     consents: Consents
+    devices: DeviceAuthorizations
+    registrations: Registrations
     engine: _Engine
 
     @classmethod
-    def over(cls, services: GrantServices, keys: KeyRing) -> "ProtocolServer":
+    def over(cls, services: GrantServices, keys: KeyRing, *, registration: str = "off") -> "ProtocolServer":
+        """`registration`: who may register a client by itself (`Registrations`)."""
         tokens = services.tokens
+        consents = Consents(services.store, tokens)
         return cls(
             services=services,
             keys=keys,
@@ -77,7 +76,16 @@ class ProtocolServer:
                 services.store, services.ephemeral, keys, services.clients, tokens, services.subjects
             ),
             logouts=Logouts(services.ephemeral, keys, services.clients, issuer=tokens.issuer),
-            consents=Consents(services.store, tokens),
+            consents=consents,
+            devices=DeviceAuthorizations(services, consents),
+            registrations=Registrations(
+                services.store,
+                services.clients,
+                services.ephemeral,
+                services.client_keys.fetcher,
+                issuer=tokens.issuer,
+                mode=registration,
+            ),
             engine=_Engine(services),
         )
 
@@ -96,7 +104,7 @@ class ProtocolServer:
     def token(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """RFC 6749 section 3.2."""
         try:
-            parameters = _read_form(request)
+            parameters = read_form(request)
             grant_type = parameters.get("grant_type")
             if grant_type is None:
                 raise InvalidRequest("The grant_type is missing.")
@@ -108,27 +116,35 @@ class ProtocolServer:
         response: ProtocolResponse = self.engine.create_token_response(TokenRequest(request, parameters, now))
         return response
 
+    def device_authorization(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
+        """RFC 8628 section 3.1."""
+        try:
+            return self.devices.begin(request, now)
+        except OAuth2Error as error:
+            return error_response(error)
+
     def introspect(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """RFC 7662, for a client that the token is meant for; `active: false` to every other (T-10)."""
         try:
-            parameters = _read_form(request)
-            client = self._authenticate_confidential(request, parameters)
+            parameters = read_form(request)
+            client = self._authenticate_confidential(request, parameters, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
         body = self._introspect_access(token, client, now) or self._introspect_refresh(token, client, now)
-        return ProtocolResponse(200, body or {"active": False}, dict(_NO_STORE))
+        return ProtocolResponse(200, body or {"active": False}, dict(NO_STORE))
 
     def revoke(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """RFC 7009. Another client's token, or none at all, is answered alike and changes nothing (T-10)."""
         try:
-            parameters = _read_form(request)
-            client = authenticate_client(request, parameters, self.clients)
+            parameters = read_form(request)
+            client = authenticate_client(request, parameters, self.services, now)
             token = _require_token(parameters)
         except OAuth2Error as error:
             return error_response(error)
         tokens = self.services.tokens
-        claims = self._read_active(token, now)
+        active = self._read_active(token, now)
+        claims = None if active is None else active.claims
         with self.services.store.write() as tx:
             if claims is not None:
                 if claims.get("client_id") == client.client_id:
@@ -142,24 +158,11 @@ class ProtocolServer:
                     audit.record(
                         tx, audit.Event.TOKEN_REVOKE, now=now, client_id=client.client_id, account_id=row.grant.sub
                     )
-        return ProtocolResponse(200, {}, dict(_NO_STORE))
+        return ProtocolResponse(200, {}, dict(NO_STORE))
 
     def userinfo(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """OIDC Core section 5.3, for any access token of ours with scope `openid`."""
-        try:
-            claims = self._read_bearer(request, now)
-            scopes = str(claims["scope"]).split()
-            if "openid" not in scopes:
-                raise InsufficientScope("The access token has no scope openid.")
-            subject = self.services.subjects.find_subject(claims["sub"])
-            if subject is None:
-                raise InvalidBearer("The access token is not active.")
-        except OAuth2Error as error:
-            return error_response(error)
-        body = {"sub": subject.sub, **claims_for(scopes, subject)}
-        if "mailbox" in claims:
-            body["mailbox"] = claims["mailbox"]
-        return ProtocolResponse(200, body, dict(_NO_STORE))
+        return answer_userinfo(request, self.services.tokens, self.clients, now)
 
     # -- metadata ----------------------------------------------------------------------------------------------------
 
@@ -169,59 +172,34 @@ class ProtocolServer:
 
     def metadata(self) -> dict[str, Any]:
         """OIDC Discovery section 3 and RFC 8414 section 2, built from what is registered."""
-        issuer = self.services.tokens.issuer
-        methods = sorted(set[str]().union(*(each.token_endpoint_auth_methods for each in PROFILES.values())))
-        confidential = [method for method in methods if method != "none"]
-        return {
-            "issuer": issuer,
-            "authorization_endpoint": f"{issuer}/oauth/authorize",
-            "token_endpoint": f"{issuer}/oauth/token",
-            "userinfo_endpoint": f"{issuer}/oauth/userinfo",
-            "jwks_uri": f"{issuer}/oauth/jwks",
-            "introspection_endpoint": f"{issuer}/oauth/introspect",
-            "revocation_endpoint": f"{issuer}/oauth/revoke",
-            "end_session_endpoint": f"{issuer}/oauth/logout",
-            "scopes_supported": [*IDENTITY_SCOPES, *MAILBOX_SCOPES],
-            "response_types_supported": sorted(set[str]().union(*(each.response_types for each in PROFILES.values()))),
-            "response_modes_supported": sorted(set[str]().union(*(each.response_modes for each in PROFILES.values()))),
-            "grant_types_supported": sorted(_GRANT_TYPES),
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": list(ALGORITHMS),
-            "token_endpoint_auth_methods_supported": methods,
-            "introspection_endpoint_auth_methods_supported": confidential,
-            "revocation_endpoint_auth_methods_supported": methods,
-            "code_challenge_methods_supported": ["S256"],
-            "prompt_values_supported": sorted(PROMPTS),
-            "acr_values_supported": ["1"],
-            "claim_types_supported": ["normal"],
-            "claims_supported": ["sub", *dict.fromkeys(name for names in SCOPE_CLAIMS.values() for name in names)],
-            "claims_parameter_supported": False,
-            "request_parameter_supported": False,
-            "request_uri_parameter_supported": False,
-            "ui_locales_supported": ["es-MX", "en"],
-            "authorization_response_iss_parameter_supported": True,
-            "mailbox_retention_days_default": self.services.subjects.deployment_retention_days,
-            "mailbox_time_zone": policy.RETENTION_TIME_ZONE,
-        }
+        return build_metadata(
+            self.services.tokens.issuer,
+            grant_types=_GRANT_TYPES,
+            retention_days=self.services.subjects.deployment_retention_days,
+            registration=self.registrations.is_served,
+        )
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _authenticate_confidential(self, request: ProtocolRequest, parameters: Mapping[str, str]) -> Client:
-        client = authenticate_client(request, parameters, self.clients)
+    def _authenticate_confidential(
+        self, request: ProtocolRequest, parameters: Mapping[str, str], now: datetime
+    ) -> Client:
+        client = authenticate_client(request, parameters, self.services, now)
         if client.is_public:
             raise InvalidClient("Client authentication failed.")
         return client
 
-    def _read_active(self, token: str, now: datetime) -> dict[str, Any] | None:
+    def _read_active(self, token: str, now: datetime) -> ActiveToken | None:
         try:
             return self.services.tokens.read_access_token(token, now=now)
         except InvalidToken:
             return None
 
     def _introspect_access(self, token: str, client: Client, now: datetime) -> dict[str, Any] | None:
-        claims = self._read_active(token, now)
-        if claims is None:
+        active = self._read_active(token, now)
+        if active is None:
             return None
+        claims = active.claims
         if claims["client_id"] != client.client_id and claims["aud"] not in client.resources:
             return None
         return {"active": True, "token_type": "Bearer", **claims}
@@ -238,48 +216,11 @@ class ProtocolServer:
         return {
             "active": True,
             "iss": self.services.tokens.issuer,
-            "sub": row.grant.sub,
+            "sub": self.services.tokens.sub_for(client, row.grant.sub),
             "client_id": client.client_id,
             "scope": " ".join(row.scopes),
             "exp": int(row.expires_at.timestamp()),
         }
-
-    def _read_bearer(self, request: ProtocolRequest, now: datetime) -> dict[str, Any]:
-        """The claims of the one access token of the request: in the header, or in a form body (RFC 6750 section 2)."""
-        if "access_token" in dict(parse_pairs(request.query)):
-            # RFC 9700 section 4.3.2: it would stand in logs and histories.
-            raise InvalidRequest("The access token must not be sent in the query.")
-        in_form = None if request.form is None else once(parse_pairs(request.form)).get("access_token")
-        scheme, _, token = (request.authorization or "").partition(" ")
-        if request.authorization is not None and (in_form is not None or scheme.lower() != "bearer"):
-            raise InvalidRequest("One access token, by one method.")
-        token = in_form or token.strip()
-        if not token:
-            raise InvalidBearer("An access token is required.")
-        claims = self._read_active(token, now)
-        if claims is None:
-            raise InvalidBearer("The access token is not active.")
-        return claims
-
-
-def error_response(error: OAuth2Error) -> ProtocolResponse:
-    """RFC 6749 section 5.2 and RFC 6750 section 3: JSON, and with 401 the scheme to use."""
-    headers = dict(_NO_STORE)
-    if isinstance(error, BearerError):
-        headers["WWW-Authenticate"] = f'Bearer error="{error.error}", error_description="{error.description}"'
-    elif error.status_code == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="oauth", charset="UTF-8"'
-    body = {"error": error.error, "error_description": error.description}
-    return ProtocolResponse(error.status_code, body, headers)
-
-
-def _read_form(request: ProtocolRequest) -> dict[str, str]:
-    """The parameters of a POST, from its form body alone (P-3)."""
-    if request.query:
-        raise InvalidRequest("Parameters go in the body, not in the query.")
-    if request.form is None:
-        raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
-    return once(parse_pairs(request.form))
 
 
 def _require_token(parameters: Mapping[str, str]) -> str:

@@ -81,6 +81,26 @@ def claims_for(scopes: Iterable[str], subject: Subject) -> dict[str, Any]:
     return {name: subject.claims[name] for name in names if subject.claims.get(name) is not None}
 
 
+def requested_claims(requested: Mapping[str, Any], allowed_scopes: Collection[str], subject: Subject) -> dict[str, Any]:
+    """What the `claims` parameter asks for of this person (OIDC Core section 5.5), `requested` being one member of it.
+
+    Only claims that one of `allowed_scopes` would give, those the client may have (T-5): a claim asked for by name
+    opens nothing that its scope would not. One that is asked for with a value is given where it has it.
+    """
+    allowed = {name for scope in allowed_scopes for name in SCOPE_CLAIMS.get(scope, ())}
+    found = {name: subject.claims.get(name) for name in requested if name in allowed}
+    return {name: value for name, value in found.items() if value is not None and _is_asked(requested[name], value)}
+
+
+def _is_asked(how: Any, value: Any) -> bool:
+    if not isinstance(how, Mapping):
+        return True
+    if "value" in how:
+        return bool(how["value"] == value)
+    values = how.get("values")
+    return not isinstance(values, list | tuple) or value in values
+
+
 def is_mailbox_scope(scope: str) -> bool:
     return scope.startswith("mailbox:")
 

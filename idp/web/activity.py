@@ -63,6 +63,8 @@ _HAPPENINGS = {
     Event.CONSENT_GRANT: Happening(lazy_gettext("Dio acceso a una aplicación"), "apps"),
     Event.CONSENT_DENY: Happening(lazy_gettext("No permitió el acceso de una aplicación"), "apps"),
     Event.CONSENT_REVOKE: Happening(lazy_gettext("Quitó el acceso a una aplicación"), "apps"),
+    Event.DEVICE_APPROVE: Happening(lazy_gettext("Conectó una aplicación en otro equipo"), "screen", is_risky=True),
+    Event.DEVICE_DENY: Happening(lazy_gettext("No conectó una aplicación en otro equipo"), "screen"),
     Event.CODE_ISSUE: Happening(lazy_gettext("Entró a una aplicación"), "apps"),
 }
 _FAILURES = frozenset({Event.SIGNIN_FAILURE, Event.SIGNIN_REFUSED_LOCKED})

@@ -85,6 +85,12 @@ class ConsentForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     interaction = HiddenField()
 
 
+class DeviceForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    """`form-device`: the code of a device; on the page that asks, its buttons send `decision`, `allow` or `deny`."""
+
+    user_code = StringField(validators=[DataRequired(lazy_gettext("Escriba el código que ve en su equipo."))])
+
+
 class SignOutForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     """`form-signout`: which logout request it confirms, if an application made one."""
 

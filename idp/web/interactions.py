@@ -25,6 +25,7 @@ _AFTER_SIGN_IN = frozenset(
         "/account/sessions",
         "/account/applications",
         "/account/activity",
+        "/device/confirm",
     }
 )
 """Pages of our own to which a person may have been going; none is taken from a request (D-49)."""

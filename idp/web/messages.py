@@ -29,6 +29,8 @@ def flask_response(answer: ProtocolResponse) -> Response:
         # Not through werkzeug's redirect(), which rewrites what it takes for an IRI: it goes out to the letter.
         response.autocorrect_location_header = False
         response.headers["Location"] = answer.location
+    elif answer.jwt is not None:
+        response = Response(answer.jwt, answer.status, mimetype="application/jwt")
     else:
         body = json.dumps(answer.body, separators=(",", ":"), ensure_ascii=False)
         response = Response(body, answer.status, mimetype="application/json")

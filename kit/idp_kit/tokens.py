@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from joserfc import jws
 from joserfc.errors import JoseError
+from joserfc.jws import JWSRegistry
 
 from idp_kit.errors import ExpiredToken, InsufficientScope, InvalidRetention, InvalidToken
 from idp_kit.jwks import PublicKey, parse_object
@@ -26,6 +27,20 @@ ALGORITHMS_KNOWN = frozenset({"ES256", "RS256", "PS256", "EdDSA"})
 LEEWAY_MAX = timedelta(seconds=30)
 """More slack for another machine's clock is refused (security.md T-3)."""
 
+
+class SignatureRegistry(JWSRegistry):
+    """The algorithms it was made with and no others, without joserfc's advice on their names.
+
+    It would rather have RFC 9864's "Ed25519" than "EdDSA", which is what clients register and libraries expect.
+    """
+
+    def get_alg(self, name: str) -> Any:
+        if not self.allowed or name not in self.allowed:
+            return super().get_alg(name)
+        return self.algorithms[name]
+
+
+_REGISTRIES = {alg: SignatureRegistry(algorithms=[alg]) for alg in ALGORITHMS_KNOWN}
 _HEADER_KNOWN = frozenset({"alg", "typ", "kid", "cty"})
 
 
@@ -63,7 +78,7 @@ def verify_jwt(
     if key is None or key.alg != alg:
         raise InvalidToken("unknown key")
     try:
-        jws.deserialize_compact(token, key, algorithms=[alg])
+        jws.deserialize_compact(token, key, registry=_REGISTRIES[alg])
     except (JoseError, ValueError) as error:
         raise InvalidToken("bad signature") from error
     claims = _read_object(segments[1])

@@ -55,6 +55,16 @@ def upgrade() -> None:
     with op.batch_alter_table("session_client", schema=None) as batch_op:
         batch_op.create_index("ix_session_client_expires_at", ["expires_at"], unique=False)
 
+    op.create_table(
+        "client_logo",
+        sa.Column("client_id", sa.String(length=64), nullable=False),
+        sa.Column("png", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["client_id"], ["client.client_id"], name=op.f("fk_client_logo_client_id_client"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("client_id", name=op.f("pk_client_logo")),
+    )
+
     with op.batch_alter_table("authorization_grant", schema=None) as batch_op:
         batch_op.add_column(sa.Column("claims", sa.JSON(), nullable=True))
 
@@ -87,4 +97,5 @@ def downgrade() -> None:
         batch_op.drop_index("ix_logout_delivery_due_at")
 
     op.drop_table("logout_delivery")
+    op.drop_table("client_logo")
     op.drop_table("registration_token")

@@ -146,8 +146,9 @@ def house(tmp_path: Path, keys_folder: Path, now: datetime) -> Iterator[House]:
     keys = KeyRing(keys_folder, strict=True)
     people = People()
     ephemeral = Ephemeral(store)
-    tokens = Tokens(store, ephemeral, keys, people, issuer=ISSUER)
-    server = ProtocolServer.over(GrantServices(store, ephemeral, Clients(store), tokens, people), keys)
+    tokens = Tokens(store, ephemeral, keys, people, issuer=ISSUER, pairwise_key=b"p" * 32, refresh_key=b"r" * 32)
+    clients = Clients(store, sealing_key=b"s" * 32)
+    server = ProtocolServer.over(GrantServices(store, ephemeral, clients, tokens, people), keys)
     subject = Subject(
         sub="5f0c7f6e-0d0c-4f5e-9b9e-6f1f5a1f2b3c",
         claims={"name": "Cliente de prueba", "email": "cliente@example.org", "rfc": "EKU9003173C9"},

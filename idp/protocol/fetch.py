@@ -26,8 +26,18 @@ Resolve = Callable[[str, int], list[str]]
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 section 2.1: an IPv4 address stands in the last 32 bits
 _UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291 section 2.4: all that is assigned for the public net
-_EMBEDDING = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))  # 6to4, Teredo: tunnels to anywhere
-_METADATA = frozenset({"168.63.129.16"})  # Azure's, the one that is no link-local, shared or private address
+_REFUSED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            # IANA's special purpose registries, where releases of Python differ: protocol assignments, of which one is
+            # a cloud's metadata; relays and tunnels to anywhere (6to4, Teredo); documentation.
+            *("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20"),
+            # Azure's inside, the one such address that looks public.
+            "168.63.129.16/32",
+        ),
+    )
+)
 _RESOLVERS = threading.BoundedSemaphore(16)
 _CHUNK = 16 * 1024
 
@@ -48,6 +58,8 @@ class Answer:
 def is_allowed(address: str, *, loopback: bool = False) -> bool:
     """Whether we connect to this IP address: a public one, or one of this machine where `loopback` says so."""
     ip = ipaddress.ip_address(address)
+    if any(ip in each for each in _REFUSED):
+        return False
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return is_allowed(str(ip.ipv4_mapped), loopback=loopback)
@@ -55,10 +67,10 @@ def is_allowed(address: str, *, loopback: bool = False) -> bool:
             return is_allowed(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
         if ip.is_loopback:
             return loopback
-        return ip in _UNICAST and ip.is_global and not any(ip in each for each in _EMBEDDING)
+        return ip in _UNICAST and ip.is_global
     if ip.is_loopback:
         return loopback
-    return ip.is_global and not ip.is_multicast and str(ip) not in _METADATA
+    return ip.is_global and not ip.is_multicast
 
 
 def resolve_by_system(host: str, port: int) -> list[str]:

@@ -108,15 +108,14 @@ def _check_grants(registration: Registration, profile: Profile) -> None:
         raise ClientProblem("this authentication method is not served for the profile")
     if not profile.grant_types.issuperset(grants):
         raise ClientProblem("this grant is not served for the profile")
-    types = registration.canonical_response_types
-    if not profile.response_types.issuperset(types):
+    if not profile.response_types.issuperset(map(canonical_response_type, registration.response_types)):
         raise ClientProblem("this response type is not served for the profile")
     if method == "none" and "client_credentials" in grants:
         raise ClientProblem("client_credentials needs a client that can authenticate")
     if "refresh_token" in grants and not {"authorization_code", DEVICE_CODE}.intersection(grants):
         raise ClientProblem("refresh_token needs authorization_code beside it")
     # RFC 7591 section 2.1 and OIDC Registration section 2: which grant goes with which response type.
-    words = {word for each in types for word in each.split(" ")}
+    words = {word for each in registration.canonical_response_types for word in each.split(" ")}
     if ("authorization_code" in grants) != ("code" in words):
         raise ClientProblem("authorization_code and a response type with code go together")
     if ("implicit" in grants) != bool(words & {"id_token", "token"}):

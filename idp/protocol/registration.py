@@ -276,8 +276,8 @@ class Registrations:
 def _own(asked: Registration, before: Client | None = None) -> Registration:
     """What a client may have of what it asks, beside what an operator has given it (D-70)."""
     allowed = set(GRANTS) | (set() if before is None else before.grant_types)
-    if not allowed.issuperset(asked.grant_types):
-        raise ClientProblem("this grant is an operator's to give")
+    if not asked.grant_types or not allowed.issuperset(asked.grant_types):
+        raise ClientProblem("a client has a grant; those for signing in are taken, others are an operator's to give")
     if before is None:
         return asked
     given = tuple(scope for scope in before.scopes if scope not in IDENTITY_SCOPES)

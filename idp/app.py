@@ -13,6 +13,7 @@ from idp.blueprints import (
     captcha,
     device,
     logout,
+    par,
     password,
     recovery,
     registration,
@@ -28,7 +29,7 @@ from idp.web.extensions import csrf, db, migrate
 from idp.wiring import build_services
 
 ROOT = Path(__file__).resolve().parent.parent
-MACHINE_BLUEPRINTS = (token.blueprint, registration.blueprint, wellknown.blueprint)
+MACHINE_BLUEPRINTS = (token.blueprint, par.blueprint, registration.blueprint, wellknown.blueprint)
 """Called with a token or a secret in hand, never by a form of ours: no CSRF token, no session."""
 PAGE_BLUEPRINTS = (
     signin.blueprint,
@@ -72,4 +73,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in MACHINE_BLUEPRINTS:
         csrf.exempt(blueprint)
     csrf.exempt(logout.post_logout)
+    csrf.exempt(authorize.post_authorize)
     return app

@@ -68,8 +68,11 @@ MAILBOX_WINDOW = timedelta(hours=1)
 EXPIRY_WARNINGS = (7, 3, 1)
 """Days before a password's end at which its owner is warned, on the page and by mail (product.md, M5)."""
 
-EXPIRY_WARNING_INTERVAL = timedelta(minutes=10)
+EXPIRY_WARNING_INTERVAL = timedelta(minutes=2)
 """How often the worker looks whose password is about to end."""
+
+EXPIRY_WARNINGS_AT_ONCE = 200
+"""Warnings that are enqueued each time: 144,000 a day, and no reminder waits behind more than these (F-6)."""
 
 EXPIRY_WARNING_BATCH = 100
 """Accounts that are warned in one transaction."""
@@ -188,6 +191,12 @@ ANONYMOUS_SESSION_LIFETIME = timedelta(hours=2)
 
 INTERACTION_LIFETIME = timedelta(hours=1)
 """How long an authorization request waits for its person to sign in and consent."""
+
+PUSHED_REQUEST_LIFETIME = timedelta(seconds=60)
+"""From the push to the moment that the person's browser brings its `request_uri` (P-11)."""
+
+POSTED_REQUEST_LIFETIME = timedelta(seconds=60)
+"""How long a request that came by POST waits for the browser to follow the redirect to it."""
 
 AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=60)
 """RFC 6749 section 4.1.2 recommends ten minutes at most; security.md P-7 says 60 s."""

@@ -1,23 +1,28 @@
 """`/oauth/authorize` and `/consent`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
+from markupsafe import Markup, escape
 from werkzeug import Response as AnyResponse
+from werkzeug.exceptions import MethodNotAllowed
 
-from idp.protocol.authorize import Decision, NeedsConsent, NeedsSignIn
+from idp.protocol.authorize import Decision, FormPost, NeedsConsent, NeedsSignIn, Posted
 from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
 from idp.web.browser import begin_browser, current_browser, take_message
 from idp.web.current import now, services
 from idp.web.errors import render_error, stale_form_text
 from idp.web.forms import ConsentForm
 from idp.web.headers import allow_form_action
-from idp.web.messages import flask_response
+from idp.web.messages import flask_response, protocol_request
 from idp.web.passwords import changed_text
-from idp.web.scopes import describe_scopes
+from idp.web.scopes import describe_claims, describe_scopes
 from idp.wiring import authentication_of
+
+if TYPE_CHECKING:
+    from idp.protocol.authorize import Interaction
 
 blueprint = Blueprint("authorize", __name__)
 
@@ -31,7 +36,7 @@ def authorize() -> AnyResponse:
     door = services().protocol.authorizations
     browser = current_browser()
     authentication = authentication_of(browser)
-    handle = request.args.get("interaction")
+    handle, posted = request.args.get("interaction"), request.args.get("posted")
     try:
         if handle is not None:
             decision = door.resume(
@@ -39,6 +44,12 @@ def authorize() -> AnyResponse:
                 authentication=authentication,
                 browser=None if browser is None else browser.browser,
                 now=now(),
+            )
+        elif posted is not None:
+            if request.method == "HEAD":
+                raise MethodNotAllowed(valid_methods=["GET", "POST"])  # it would spend the handle
+            decision = door.begin_posted(
+                posted, authentication=authentication, browser=lambda: begin_browser().browser, now=now()
             )
         else:
             decision = door.begin(
@@ -48,10 +59,27 @@ def authorize() -> AnyResponse:
                 now=now(),
             )
     except OAuth2Error as error:
-        return render_error(_PAGES.get(type(error), "request"), 400, detail=error.error)
+        return _refuse(error)
     except InteractionGone:
         return render_error("gone", 400)
     return _answer(decision)
+
+
+@blueprint.post("/oauth/authorize")
+def post_authorize() -> AnyResponse:
+    """The same by POST. Sent on as GET, since a form of another site comes without our cookie (SameSite=Lax)."""
+    sent = protocol_request()
+    try:
+        received = services().protocol.authorizations.receive(sent.query, sent.form, now())
+    except OAuth2Error as error:
+        return _refuse(error)
+    if isinstance(received, Posted):
+        return redirect(url_for("authorize.authorize", posted=received.handle), 303)
+    return _answer(received)
+
+
+def _refuse(error: OAuth2Error) -> AnyResponse:
+    return render_error(_PAGES.get(type(error), "request"), 400, detail=error.error)
 
 
 @blueprint.get("/consent")
@@ -85,7 +113,6 @@ def _consent_page(notice: str | None = None) -> AnyResponse | str:
         return redirect(url_for("signin.login", interaction=handle), 303)
     message = take_message()
     allow_form_action(interaction.redirect_uri)
-    asked = interaction.new_scopes or interaction.scopes
     page: dict[str, Any] = {
         "interaction": interaction,
         "redirect_host": urlsplit(interaction.redirect_uri).netloc or interaction.redirect_uri.partition(":")[0],
@@ -94,12 +121,25 @@ def _consent_page(notice: str | None = None) -> AnyResponse | str:
         "changed": changed_text(message) if message is not None and message.key == "changed" else None,
         "notice": notice,
         "stale_text": stale_form_text(),
-        "scopes": describe_scopes(asked, interaction.claims, retention_days=interaction.retention_days, now=now()),
-        "new_only": 0 < len(interaction.new_scopes) < len(interaction.scopes),
+        **_asked(interaction),
         "retention_days": interaction.retention_days,
         "form": ConsentForm(interaction=handle),
     }
     return render_template("authorize/consent.html", **page)
+
+
+def _asked(interaction: "Interaction") -> dict[str, Any]:
+    """What the person is asked for: what they have not allowed yet, or everything once more."""
+    scopes, claims = interaction.new_scopes, interaction.new_claims
+    is_new = bool(scopes or claims)
+    if not is_new:
+        scopes, claims = interaction.scopes, interaction.extra_claims
+    lines = describe_scopes(scopes, interaction.claims, retention_days=interaction.retention_days, now=now())
+    every = (*interaction.scopes, *interaction.extra_claims)
+    return {
+        "scopes": [*lines, *describe_claims(claims, interaction.claims)],
+        "new_only": is_new and len(scopes) + len(claims) < len(every),
+    }
 
 
 @blueprint.post("/consent")
@@ -126,8 +166,20 @@ def _answer(decision: Decision) -> AnyResponse:
         return redirect(place, 303)
     if isinstance(decision, NeedsConsent):
         return redirect(url_for("authorize.consent", interaction=decision.interaction), 303)
-    response: Response = flask_response(decision)
-    # The address holds a code: no cache may keep it, no page may tell it on.
+    response = _form_post(decision) if isinstance(decision, FormPost) else flask_response(decision)
+    # Address or page holds a code: no cache may keep it, no page may tell it on.
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
+
+
+def _form_post(answer: FormPost) -> Response:
+    """The page that brings the answer to the client; it sends itself where there is JavaScript."""
+    allow_form_action(answer.redirect_uri)
+    fields = [(name, _exact(value)) for name, value in answer.parameters.items()]
+    return make_response(render_template("authorize/form_post.html", action=answer.redirect_uri, fields=fields))
+
+
+def _exact(value: str) -> Markup:
+    # A parser of HTML makes a line feed of every carriage return that is not written as a reference.
+    return escape(value).replace("\r", Markup("&#13;")).replace("\n", Markup("&#10;"))

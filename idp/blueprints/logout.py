@@ -74,13 +74,13 @@ def confirm() -> Response | str:
         )
     except InteractionGone:
         return redirect(url_for("signin.login"), 303)
-    return _end(decision)
+    return _end(decision, everywhere=request.form.get("everywhere") == "1")
 
 
-def _end(decision: EndSession) -> Response | str:
+def _end(decision: EndSession, *, everywhere: bool = False) -> Response | str:
     browser = current_browser()
     if browser is not None:
-        services().sign_in.sign_out(browser, now())
+        services().sign_in.sign_out(browser, now(), everywhere=everywhere)
         forget_browser()
     if decision.return_uri is not None:
         response = redirect(decision.return_uri, 303)

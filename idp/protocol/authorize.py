@@ -1,44 +1,49 @@
-"""Decide an authorization request: sign in, consent, issue a code, or refuse.
+"""Decide an authorization request: sign in, consent, answer, or refuse.
 
-A request that has to wait for a person is kept as an *interaction*, found by a random handle and bound to the browser
-that began it (security.md W-6). It is spent by the code or the refusal that ends it.
+A request that has to wait for a person is kept as an *interaction*, bound to the browser that began it (security.md
+W-6). It is spent by the answer that ends it.
 """
 
-import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection
 
-from idp import audit, policy
+from idp import audit
 from idp.db import Store
-from idp.ephemeral import Ephemeral, Found
+from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
+from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client, Clients
-from idp.protocol.errors import AccessDenied, ConsentRequired, InteractionGone, LoginRequired, OAuth2Error
-from idp.protocol.grants import CODE, code_key
-from idp.protocol.messages import ProtocolResponse, parse_pairs, with_parameters
-from idp.protocol.models import Consent
-from idp.protocol.requests import AuthorizationRequest, read_request
+from idp.protocol.consents import Consents
+from idp.protocol.errors import (
+    AccessDenied,
+    ConsentRequired,
+    InteractionGone,
+    InvalidRequest,
+    LoginRequired,
+    OAuth2Error,
+    UnmetAuthenticationRequirements,
+)
+from idp.protocol.front_channel import FrontChannel
+from idp.protocol.interactions import Interactions, Pending
+from idp.protocol.logout import session_state
+from idp.protocol.messages import once, parse_pairs
+from idp.protocol.par import PushedRequests, is_pushed
+from idp.protocol.requests import AuthorizationRequest, find_client, read_request, unwrap
+from idp.protocol.responses import Answer, FormPost, ReplyTo, respond
+from idp.protocol.sign_in_demands import SignInDemands
 from idp.protocol.subjects import (
+    SCOPE_CLAIMS,
     Authentication,
     Subject,
     SubjectSource,
     claims_for,
     has_mailbox_scope,
-    is_mailbox_scope,
 )
-from idp.protocol.tokens import Tokens, read_id_token_hint
-
-_INTERACTION = "interaction"
-_C = Consent
-_FIND_CONSENT = select(_C.scopes).where(
-    _C.account_id == bindparam("account_id"), _C.client_id == bindparam("client_id")
-)
-
-_LOCK_CONSENT = _FIND_CONSENT.with_for_update()
+from idp.protocol.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,14 @@ class NeedsConsent:
     interaction: str
 
 
-Decision = NeedsSignIn | NeedsConsent | ProtocolResponse
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A request that came by POST, and without the cookies of this site; the browser brings it under this handle."""
+
+    handle: str
+
+
+Decision = NeedsSignIn | NeedsConsent | Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +87,16 @@ class Interaction:
     scopes: tuple[str, ...]
     new_scopes: tuple[str, ...]
     """Those of `scopes` that the person has not allowed before."""
-    claims: dict[str, Any]
-    """What the identity scopes would give, for the person signed in."""
+    claims: Mapping[str, Any]
+    """What the identity scopes, and `extra_claims`, would give, for the person signed in."""
     retention_days: int | None
     """The window that a mailbox scope would open."""
+    extra_claims: tuple[str, ...] = ()
+    """Claims asked for by name that no scope of the request gives."""
+    new_claims: tuple[str, ...] = ()
+    """Those of `extra_claims` that the person has not allowed before."""
+    asks_for_account: bool = False
+    """`prompt=create`: the client believes that the person has no account yet."""
 
 
 class Authorizations:
@@ -90,39 +108,78 @@ class Authorizations:
         ephemeral: Ephemeral,
         keys: KeyRing,
         clients: Clients,
+        client_keys: ClientKeys,
         tokens: Tokens,
         subjects: SubjectSource,
+        consents: Consents,
+        pushed_requests: PushedRequests,
     ) -> None:
         self._store = store
-        self._ephemeral = ephemeral
-        self._keys = keys
         self._clients = clients
+        self._client_keys = client_keys
         self._tokens = tokens
-        self._subjects = subjects
+        self._consents = consents
+        self._pushed_requests = pushed_requests
+        self._interactions = Interactions(ephemeral, clients, pushed_requests)
+        self._demands = SignInDemands(keys, tokens, subjects)
+        self._front_channel = FrontChannel(ephemeral, tokens)
 
     def begin(
-        self, query: str, *, authentication: Authentication | None, browser: Callable[[], str], now: datetime
+        self,
+        query: str,
+        *,
+        authentication: Authentication | None,
+        browser: Callable[[], str],
+        now: datetime,
+        browser_state: str | None = None,
     ) -> Decision:
         """Answer a new request (OIDC Core section 3.1.2).
 
-        Raises an `OAuth2Error` without `redirect_uri` where client or address are not verified: a page (P-2).
+        Raises an `OAuth2Error` without `reply_to` where client or address are not verified: a page (P-2).
         `browser` names the browser, and is asked for only when the request has to wait.
         """
+        return self._begin(once(parse_pairs(query)), authentication, browser, now, browser_state)
+
+    def receive(self, query: str, form: bytes | None, now: datetime) -> Posted | Answer:
+        """Take a request that came by POST (OIDC Core section 3.1.2.1); errors as of `begin`.
+
+        What is not valid is answered at once. The rest waits for the browser to bring it by GET: a form of another
+        site comes without our cookie (SameSite=Lax).
+        """
+        if query or form is None:
+            raise InvalidRequest("The parameters of a POST go in its form body, none in the query.")
+        parameters = once(parse_pairs(form))
         try:
-            request, client = read_request(parse_pairs(query), self._clients)
+            self._open(parameters, now)
         except OAuth2Error as error:
-            if error.redirect_uri is None:
-                raise
-            return self._refuse(error, error.redirect_uri, error.state)
-        pending = _Pending(request, client, started_at=now, handle=None)
-        return self._proceed(pending, authentication, browser, now)
+            return self._refuse_invalid(error)
+        return Posted(self._interactions.keep_posted(parameters, now))
+
+    def begin_posted(
+        self,
+        handle: str,
+        *,
+        authentication: Authentication | None,
+        browser: Callable[[], str],
+        now: datetime,
+        browser_state: str | None = None,
+    ) -> Decision:
+        """Answer the request that `receive` took. `InteractionGone` where there is none such."""
+        parameters = self._interactions.take_posted(handle, now)
+        return self._begin(parameters, authentication, browser, now, browser_state)
 
     def resume(
-        self, handle: str, *, authentication: Authentication | None, browser: str | None, now: datetime
+        self,
+        handle: str,
+        *,
+        authentication: Authentication | None,
+        browser: str | None,
+        now: datetime,
+        browser_state: str | None = None,
     ) -> Decision:
         """Go on with a pending request, after a sign-in. `InteractionGone` if this browser has none such."""
-        pending = self._find(handle, browser, now)
-        return self._proceed(pending, authentication, lambda: str(browser), now)
+        pending = self._interactions.find(handle, browser, now)
+        return self._proceed(pending, authentication, lambda: str(browser), now, browser_state)
 
     def decide(
         self,
@@ -132,34 +189,38 @@ class Authorizations:
         authentication: Authentication | None,
         browser: str | None,
         now: datetime,
+        browser_state: str | None = None,
     ) -> Decision:
         """Take the person's answer on the consent page."""
-        pending = self._find(handle, browser, now)
-        subject = self._signed_in(pending, authentication, now)
+        pending = self._interactions.find(handle, browser, now)
+        subject = self._demands.find_person(pending, authentication, now)
         if subject is None or authentication is None:
             return NeedsSignIn(handle, pending.request.ui_locales)
-        request = pending.request
-        if not allow:
-            with self._store.write() as tx:
-                self._finish(tx, pending, now)
-                self._record(tx, audit.Event.CONSENT_DENY, pending, subject, now)
-            return self._refuse(AccessDenied("The person did not allow it."), request.redirect_uri, request.state)
-        return self._issue(pending, authentication, subject, consented=True, now=now)
+        if allow:
+            return self._issue(pending, authentication, subject, consented=True, now=now, browser_state=browser_state)
+        with self._store.write() as tx:
+            self._interactions.finish(tx, pending, now)
+            self._record(tx, audit.Event.CONSENT_DENY, pending, subject, now)
+        return self._say(AccessDenied("The person did not allow it."), pending.request.reply_to)
 
     def describe(
         self, handle: str, *, authentication: Authentication | None, browser: str | None, now: datetime
     ) -> Interaction | None:
         """What a page may show of a pending request; None where this browser has none such."""
         try:
-            pending = self._find(handle, browser, now)
+            pending = self._interactions.find(handle, browser, now)
         except InteractionGone:
             return None
         request, client = pending.request, pending.client
-        subject = self._signed_in(pending, authentication, now)
-        consented = () if subject is None else self._consented(subject, client)
+        subject = self._demands.find_person(pending, authentication, now)
+        allowed = self._allowed(subject, client)
+        extra = _extra_claims(request)
         days = None
         if subject is not None and subject.mailbox_rfc is not None and has_mailbox_scope(request.scopes):
             days = min(filter(None, (subject.retention_days, client.retention_days)))
+        claims = {} if subject is None else claims_for(request.scopes, subject)
+        if subject is not None:
+            claims |= {name: subject.claims[name] for name in extra if subject.claims.get(name) is not None}
         return Interaction(
             handle=handle,
             client_id=client.client_id,
@@ -169,174 +230,120 @@ class Authorizations:
             reauthenticate=pending.asks_again,
             needs_sign_in=subject is None,
             scopes=request.scopes,
-            new_scopes=tuple(scope for scope in request.scopes if scope not in consented),
-            claims={} if subject is None else claims_for(request.scopes, subject),
+            new_scopes=tuple(scope for scope in request.scopes if scope not in allowed.scopes),
+            claims=claims,
             retention_days=days,
+            extra_claims=extra,
+            new_claims=tuple(name for name in extra if name not in allowed.claims),
+            asks_for_account=request.asks_for("create"),
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _proceed(
+    def _begin(
         self,
-        pending: "_Pending",
+        parameters: Mapping[str, str],
         authentication: Authentication | None,
         browser: Callable[[], str],
         now: datetime,
+        browser_state: str | None,
+    ) -> Decision:
+        try:
+            pending = self._open(parameters, now)
+        except OAuth2Error as error:
+            return self._refuse_invalid(error)
+        return self._proceed(pending, authentication, browser, now, browser_state)
+
+    def _open(self, parameters: Mapping[str, str], now: datetime) -> Pending:
+        client = find_client(parameters, self._clients)
+        request_uri = parameters.get("request_uri")
+        if request_uri is not None and is_pushed(request_uri):
+            # What else stands in the query is not looked at (P-11).
+            asked = self._pushed_requests.find(request_uri, client.client_id, now)
+        else:
+            asked = unwrap(parameters, client, self._client_keys, issuer=self._tokens.issuer, now=now)
+        return Pending(read_request(asked, client), client, started_at=now, pushed=asked.pushed)
+
+    def _proceed(
+        self,
+        pending: Pending,
+        authentication: Authentication | None,
+        browser: Callable[[], str],
+        now: datetime,
+        browser_state: str | None,
     ) -> Decision:
         request = pending.request
         silent = request.asks_for("none")
-        subject = self._signed_in(pending, authentication, now)
+        if self._demands.is_out_of_reach(request):
+            unmet = UnmetAuthenticationRequirements("The authentication context cannot be reached.")
+            return self._refuse(pending, unmet, now)
+        subject = self._demands.find_person(pending, authentication, now)
         if subject is None or authentication is None:
             if silent:
-                refused: OAuth2Error = LoginRequired("The person has to sign in.")
-                return self._refuse(refused, request.redirect_uri, request.state)
-            return NeedsSignIn(self._keep(pending, browser, now), request.ui_locales)
+                return self._refuse(pending, LoginRequired("The person has to sign in."), now)
+            if authentication is not None and self._demands.is_wrong_person(pending, authentication, now):
+                return self._refuse(pending, LoginRequired("Another person has signed in."), now)
+            return NeedsSignIn(self._interactions.keep(pending, browser, now), request.ui_locales)
         if self._must_ask(pending, subject):
             if silent:
-                refused = ConsentRequired("The person has to consent.")
-                return self._refuse(refused, request.redirect_uri, request.state)
-            return NeedsConsent(self._keep(pending, browser, now))
-        return self._issue(pending, authentication, subject, consented=False, now=now)
+                return self._refuse(pending, ConsentRequired("The person has to consent."), now)
+            return NeedsConsent(self._interactions.keep(pending, browser, now))
+        return self._issue(pending, authentication, subject, consented=False, now=now, browser_state=browser_state)
 
-    def _signed_in(self, pending: "_Pending", authentication: Authentication | None, now: datetime) -> Subject | None:
-        """The person, if who is signed in satisfies the request (OIDC Core section 3.1.2.1); None to sign in."""
-        if authentication is None:
-            return None
-        request = pending.request
-        fresh = authentication.auth_time >= pending.started_at
-        if not fresh:
-            if request.asks_for("login") or request.asks_for("select_account"):
-                return None
-            if request.max_age is not None and (now - authentication.auth_time).total_seconds() >= request.max_age:
-                return None
-        if request.id_token_hint is not None and not self._is_hinted(request, authentication.sub, now):
-            return None
-        subject = self._subjects.find_subject(authentication.sub)
-        # PW-6: a password that has run out since the sign-in carries no new code.
-        return subject if subject is not None and subject.credentials_expire_at > now else None
-
-    def _is_hinted(self, request: AuthorizationRequest, sub: str, now: datetime) -> bool:
-        claims = read_id_token_hint(request.id_token_hint or "", self._keys, self._tokens.issuer, now)
-        return claims is not None and claims.get("sub") == sub
-
-    def _must_ask(self, pending: "_Pending", subject: Subject) -> bool:
+    def _must_ask(self, pending: Pending, subject: Subject) -> bool:
         client, request = pending.client, pending.request
         if request.asks_for("consent"):
             return True
         if client.first_party:
             return False
-        return not client.remembers_consent or not set(self._consented(subject, client)).issuperset(request.scopes)
-
-    def _consented(self, subject: Subject, client: Client) -> tuple[str, ...]:
         if not client.remembers_consent:
-            return ()
-        with self._store.read() as connection:
-            found = connection.execute(
-                _FIND_CONSENT, {"account_id": subject.sub, "client_id": client.client_id}
-            ).scalar()
-        return tuple(found or ())
+            return True
+        allowed = self._allowed(subject, client)
+        return not (allowed.scopes.issuperset(request.scopes) and allowed.claims.issuperset(_extra_claims(request)))
+
+    def _allowed(self, subject: Subject | None, client: Client) -> "_Allowed":
+        if subject is None or not client.remembers_consent:
+            return _Allowed()
+        return _Allowed(*self._consents.find(subject.sub, client.client_id))
 
     def _issue(
         self,
-        pending: "_Pending",
+        pending: Pending,
         authentication: Authentication,
         subject: Subject,
         *,
         consented: bool,
         now: datetime,
-    ) -> ProtocolResponse:
+        browser_state: str | None,
+    ) -> Answer:
         request, client = pending.request, pending.client
-        code = secrets.token_urlsafe(32)
-        scopes = request.scopes
-        if subject.mailbox_rfc is None:
-            scopes = tuple(scope for scope in scopes if not is_mailbox_scope(scope))
         with self._store.write() as tx:
-            self._finish(tx, pending, now)
+            self._interactions.finish(tx, pending, now)
             if consented:
-                self._remember_consent(tx, subject, client, request.scopes, now)
-                self._record(tx, audit.Event.CONSENT_GRANT, pending, subject, now)
-            grant = self._tokens.add_grant(
-                tx,
-                client_id=client.client_id,
-                authentication=authentication,
-                scopes=scopes,
-                resource=request.resource,
-                now=now,
-            )
-            value = {
-                "grant": grant,
-                "redirect_uri": request.redirect_uri,
-                "code_challenge": request.code_challenge,
-                "nonce": request.nonce,
-            }
-            self._ephemeral.put(
-                CODE,
-                code_key(client.client_id, code),
-                value,
-                policy.AUTHORIZATION_CODE_LIFETIME,
-                remember=policy.SPENT_MEMORY,
-                now=now,
-                tx=tx,
-            )
-            self._record(tx, audit.Event.CODE_ISSUE, pending, subject, now)
-        return self._redirect(request.redirect_uri, {"code": code, "state": request.state})
+                extra = _extra_claims(request)
+                self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
+            answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
+        if browser_state is not None:
+            answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)
+        return respond(request.reply_to, answer, issuer=self._tokens.issuer)
 
-    def _remember_consent(
-        self, tx: Connection, subject: Subject, client: Client, scopes: Iterable[str], now: datetime
-    ) -> None:
-        key = {"account_id": subject.sub, "client_id": client.client_id}
-        # First the row, then the union under its lock: two consents at once lose nothing.
-        first = self._store.insert(_C).values(**key, scopes=[], granted_at=now).on_conflict_do_nothing()
-        tx.execute(first)
-        known = tx.execute(_LOCK_CONSENT, key).scalar_one()
-        tx.execute(
-            update(_C)
-            .where(_C.account_id == subject.sub, _C.client_id == client.client_id)
-            .values(scopes=list(dict.fromkeys((*known, *scopes))), granted_at=now)
-        )
+    def _refuse(self, pending: Pending, error: OAuth2Error, now: datetime) -> Answer:
+        """End a valid request with an error; what it came of is spent."""
+        if pending.handle is not None or pending.pushed is not None:
+            with self._store.write() as tx:
+                self._interactions.finish(tx, pending, now)
+        return self._say(error, pending.request.reply_to)
 
-    def _keep(self, pending: "_Pending", browser: Callable[[], str], now: datetime) -> str:
-        """The handle under which the request waits."""
-        if pending.handle is not None:
-            return pending.handle
-        handle = secrets.token_urlsafe(24)
-        value = {
-            "browser": browser(),
-            "request": pending.request.to_json(),
-            "started_at": pending.started_at.isoformat(),
-        }
-        self._ephemeral.put(_INTERACTION, handle, value, policy.INTERACTION_LIFETIME, now=now)
-        return handle
+    def _refuse_invalid(self, error: OAuth2Error) -> Answer:
+        if error.reply_to is None:
+            raise error
+        return self._say(error, error.reply_to)
 
-    def _find(self, handle: str, browser: str | None, now: datetime) -> "_Pending":
-        value = self._ephemeral.get(_INTERACTION, handle, now=now)
-        if value is None or browser is None or value["browser"] != browser:
-            raise InteractionGone
-        request = AuthorizationRequest.from_json(value["request"])
-        client = self._clients.find(request.client_id)
-        if client is None or not client.has_redirect_uri(request.redirect_uri):
-            raise InteractionGone
-        return _Pending(request, client, started_at=datetime.fromisoformat(value["started_at"]), handle=handle)
+    def _say(self, error: OAuth2Error, reply_to: ReplyTo) -> Answer:
+        parameters = {"error": error.error, "error_description": error.description}
+        return respond(reply_to, parameters, issuer=self._tokens.issuer)
 
-    def _finish(self, tx: Connection, pending: "_Pending", now: datetime) -> None:
-        """Spend the interaction: two tabs that answer at once get one code. `InteractionGone` for the second."""
-        if pending.handle is None:
-            return
-        if self._ephemeral.take(_INTERACTION, pending.handle, now=now, tx=tx).found is not Found.TAKEN:
-            raise InteractionGone
-
-    def _refuse(self, error: OAuth2Error, redirect_uri: str, state: str | None) -> ProtocolResponse:
-        return self._redirect(
-            redirect_uri, {"error": error.error, "error_description": error.description, "state": state}
-        )
-
-    def _redirect(self, redirect_uri: str, parameters: dict[str, str | None]) -> ProtocolResponse:
-        # RFC 9207 section 2: every answer, errors too, says who gives it (P-6).
-        parameters["iss"] = self._tokens.issuer
-        # 303: whoever follows it after a form must not post the form again (P-13).
-        return ProtocolResponse(status=303, location=with_parameters(redirect_uri, parameters))
-
-    def _record(self, tx: Connection, event: audit.Event, pending: "_Pending", subject: Subject, now: datetime) -> None:
+    def _record(self, tx: Connection, event: audit.Event, pending: Pending, subject: Subject, now: datetime) -> None:
         audit.record(
             tx,
             event,
@@ -348,15 +355,16 @@ class Authorizations:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pending:
-    """A valid request on its way; `handle` once it waits."""
+class _Allowed:
+    """What a person has allowed a client, ever."""
 
-    request: AuthorizationRequest
-    client: Client
-    started_at: datetime
-    handle: str | None
+    scopes: frozenset[str] = frozenset()
+    claims: frozenset[str] = frozenset()
 
-    @property
-    def asks_again(self) -> bool:
-        request = self.request
-        return request.asks_for("login") or request.asks_for("select_account") or request.max_age is not None
+
+def _extra_claims(request: AuthorizationRequest) -> tuple[str, ...]:
+    given = {name for scope in request.scopes for name in SCOPE_CLAIMS.get(scope, ())}
+    return tuple(name for name in request.claims_request.personal if name not in given)
+
+
+__all__ = ["Authorizations", "Decision", "FormPost", "Interaction", "NeedsConsent", "NeedsSignIn", "Posted"]

@@ -32,11 +32,10 @@ _REFRESHED = (
     .where(*_IS_LIVE)
     .group_by(Grant.client_id)
 )
-_LOCK_CONSENT = (
-    select(Consent.scopes)
-    .where(Consent.account_id == bindparam("account_id"), Consent.client_id == bindparam("client_id"))
-    .with_for_update()
+_FIND = select(Consent.scopes, Consent.claims).where(
+    Consent.account_id == bindparam("account_id"), Consent.client_id == bindparam("client_id")
 )
+_LOCK_CONSENT = _FIND.with_for_update()
 _OF_CLIENT = select(Grant.id).where(*_IS_LIVE, Grant.client_id == bindparam("client_id"))
 
 
@@ -81,7 +80,22 @@ class Consents:
                     found[row.client_id] = replace(used, last_used_at=max(used.last_used_at, row.at))
         return tuple(sorted(found.values(), key=lambda each: (each.client_name.casefold(), each.client_id)))
 
-    def remember(self, tx: Connection, sub: str, client: Client, scopes: Collection[str], now: datetime) -> None:
+    def find(self, sub: str, client_id: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The scopes that this person has allowed the client, and the claims beyond them."""
+        with self._store.read() as connection:
+            row = connection.execute(_FIND, {"account_id": sub, "client_id": client_id}).first()
+        return (frozenset(), frozenset()) if row is None else (frozenset(row.scopes), frozenset(row.claims or ()))
+
+    def remember(
+        self,
+        tx: Connection,
+        sub: str,
+        client: Client,
+        scopes: Collection[str],
+        now: datetime,
+        *,
+        claims: Collection[str] = (),
+    ) -> None:
         """Add what a person has just allowed a client, and record it; what was allowed before stays allowed.
 
         For a public client there is no consent to come back to, but it is shown among the applications (P-9).
@@ -90,13 +104,17 @@ class Consents:
         # First the row, then the union under its lock: two consents at once lose nothing.
         first = self._store.insert(Consent).values(**key, scopes=[], granted_at=now).on_conflict_do_nothing()
         tx.execute(first)
-        known = tx.execute(_LOCK_CONSENT, key).scalar_one()
+        known = tx.execute(_LOCK_CONSENT, key).one()
+        union = {
+            "scopes": list(dict.fromkeys((*known.scopes, *scopes))),
+            "claims": list(dict.fromkeys((*(known.claims or ()), *claims))) or None,
+        }
         tx.execute(
             update(Consent)
             .where(Consent.account_id == sub, Consent.client_id == client.client_id)
-            .values(scopes=list(dict.fromkeys((*known, *scopes))), granted_at=now)
+            .values(**union, granted_at=now)
         )
-        detail = {"scope": " ".join(scopes)}
+        detail = {"scope": " ".join(scopes)} | ({"claims": " ".join(claims)} if claims else {})
         audit.record(tx, audit.Event.CONSENT_GRANT, now=now, account_id=sub, client_id=client.client_id, detail=detail)
 
     def revoke(self, sub: str, client_id: str, now: datetime) -> bool:

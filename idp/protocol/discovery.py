@@ -8,7 +8,7 @@ from idp.keys import ALGORITHMS
 from idp.protocol.clients import IDENTITY_SCOPES, MAILBOX_SCOPES
 from idp.protocol.key_sets import ENCRYPTION_ALGORITHMS, ENCRYPTION_METHODS, SIGNATURE_ALGORITHMS
 from idp.protocol.profiles import PROFILES
-from idp.protocol.requests import PROMPTS
+from idp.protocol.requests import ACR_VALUES, PROMPTS
 from idp.protocol.subjects import SCOPE_CLAIMS
 
 
@@ -28,6 +28,7 @@ def build_metadata(
         "jwks_uri": f"{issuer}/oauth/jwks",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "pushed_authorization_request_endpoint": f"{issuer}/oauth/par",
         "device_authorization_endpoint": f"{issuer}/oauth/device_authorization",
         "end_session_endpoint": f"{issuer}/oauth/logout",
         "scopes_supported": [*IDENTITY_SCOPES, *MAILBOX_SCOPES],
@@ -49,15 +50,19 @@ def build_metadata(
         "revocation_endpoint_auth_signing_alg_values_supported": assertion_algs,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": sorted(PROMPTS),
-        "acr_values_supported": ["1"],
+        "acr_values_supported": list(ACR_VALUES),
         "claim_types_supported": ["normal"],
         "claims_supported": [
             *("sub", "auth_time", "acr", "amr", "sid"),
             *dict.fromkeys(name for names in SCOPE_CLAIMS.values() for name in names),
         ],
-        "claims_parameter_supported": False,
-        "request_parameter_supported": False,
+        "claims_parameter_supported": True,
+        "display_values_supported": ["page", "popup", "touch", "wap"],
+        "request_parameter_supported": True,
+        "request_object_signing_alg_values_supported": list(SIGNATURE_ALGORITHMS),
+        # RFC 9126 section 5: one that was pushed may be used "regardless of" this.
         "request_uri_parameter_supported": False,
+        "require_pushed_authorization_requests": False,
         "ui_locales_supported": ["es-MX", "en"],
         "authorization_response_iss_parameter_supported": True,
         "mailbox_retention_days_default": retention_days,

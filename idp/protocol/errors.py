@@ -4,26 +4,33 @@
     ├── InvalidRequest, InvalidClient, InvalidGrant, InvalidScope, UnauthorizedClient, UnsupportedGrantType,
     │   UnsupportedResponseType                                                     RFC 6749 sections 4.1.2.1 and 5.2
     ├── AccessDenied, LoginRequired, ConsentRequired, RequestNotSupported, …        OIDC Core section 3.1.2.6
+    ├── InvalidRequestObject, InvalidRequestUri                                     RFC 9101 section 7
+    ├── UnmetAuthenticationRequirements      OpenID Connect Core Error Code unmet_authentication_requirements 1.0
     ├── InvalidTarget                                                               RFC 8707 section 2
     ├── AuthorizationPending, SlowDown, ExpiredToken                                RFC 8628 section 3.5
     └── BearerError: InvalidBearer, InsufficientScope                               RFC 6750 section 3.1
 
-At the authorization endpoint an error whose `redirect_uri` is set goes back to the client; one without is a page,
-because client or address are not verified (P-2). Descriptions are ours, plain ASCII, and repeat no input (P-16).
+At the authorization endpoint an error whose `reply_to` is set goes back to the client; one without is a page, because
+client or address are not verified (P-2). Descriptions are ours, plain ASCII, and repeat no input (P-16).
 """
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from authlib.oauth2.base import OAuth2Error as OAuth2Error
+
+if TYPE_CHECKING:
+    from idp.protocol.responses import ReplyTo
 
 
 class _Error(OAuth2Error):  # type: ignore[misc]  # Authlib has no type hints
     """An error with one code; `description` says what to mend."""
 
     status_code = 400
+    reply_to: "ReplyTo | None" = None
 
-    def __init__(self, description: str, *, redirect_uri: str | None = None) -> None:
-        super().__init__(description=description, redirect_uri=redirect_uri)
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description)
 
 
 class InvalidRequest(_Error):
@@ -83,6 +90,18 @@ class RequestUriNotSupported(_Error):
 
 class RegistrationNotSupported(_Error):
     error = "registration_not_supported"
+
+
+class InvalidRequestObject(_Error):
+    error = "invalid_request_object"
+
+
+class InvalidRequestUri(_Error):
+    error = "invalid_request_uri"
+
+
+class UnmetAuthenticationRequirements(_Error):
+    error = "unmet_authentication_requirements"
 
 
 class InvalidTarget(_Error):

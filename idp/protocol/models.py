@@ -103,13 +103,15 @@ class LogoutDelivery(Base):
 
 
 class Consent(Base):
-    """What a person has allowed a client: the union of the scopes."""
+    """What a person has allowed a client: the union of the scopes, and of the claims asked for by name."""
 
     __tablename__ = "consent"
 
     account_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id", ondelete="CASCADE"), primary_key=True)
     scopes: Mapped[Any] = mapped_column(JSON)
+    claims: Mapped[Any | None] = mapped_column(JSON)
+    """Those that no scope gave (OIDC Core section 5.5)."""
     granted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

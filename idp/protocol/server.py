@@ -20,6 +20,7 @@ from idp.protocol.errors import InvalidClient, InvalidRequest, OAuth2Error, Unsu
 from idp.protocol.grants import GRANTS, GrantServices, TokenGrant, TokenRequest
 from idp.protocol.logout import Logouts
 from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, error_response, read_form
+from idp.protocol.par import PushedRequests
 from idp.protocol.registration import Registrations
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import ActiveToken
@@ -60,6 +61,7 @@ class ProtocolServer:
     authorizations: Authorizations
     logouts: Logouts
     consents: Consents
+    pushed_requests: PushedRequests
     devices: DeviceAuthorizations
     registrations: Registrations
     engine: _Engine
@@ -69,14 +71,26 @@ class ProtocolServer:
         """`registration`: who may register a client by itself (`Registrations`)."""
         tokens = services.tokens
         consents = Consents(services.store, tokens)
+        pushed_requests = PushedRequests(
+            services.ephemeral, services.clients, services.client_keys, issuer=tokens.issuer
+        )
         return cls(
             services=services,
             keys=keys,
             authorizations=Authorizations(
-                services.store, services.ephemeral, keys, services.clients, tokens, services.subjects
+                services.store,
+                services.ephemeral,
+                keys,
+                services.clients,
+                services.client_keys,
+                tokens,
+                services.subjects,
+                consents,
+                pushed_requests,
             ),
             logouts=Logouts(services.ephemeral, keys, services.clients, issuer=tokens.issuer),
             consents=consents,
+            pushed_requests=pushed_requests,
             devices=DeviceAuthorizations(services, consents),
             registrations=Registrations(
                 services.store,
@@ -115,6 +129,16 @@ class ProtocolServer:
             return error_response(error)
         response: ProtocolResponse = self.engine.create_token_response(TokenRequest(request, parameters, now))
         return response
+
+    def par(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
+        """RFC 9126 section 2."""
+        try:
+            parameters = read_form(request)
+            client = authenticate_client(request, parameters, self.services, now)
+            body = self.pushed_requests.push(client, parameters, now)
+        except OAuth2Error as error:
+            return error_response(error)
+        return ProtocolResponse(201, body, dict(NO_STORE))
 
     def device_authorization(self, request: ProtocolRequest, now: datetime) -> ProtocolResponse:
         """RFC 8628 section 3.1."""

@@ -63,6 +63,29 @@ _SCOPES = {
 }
 _ORDER = tuple(_SCOPES)
 
+_CLAIMS = {
+    "name": lazy_gettext("Su nombre"),
+    "family_name": lazy_gettext("Sus apellidos"),
+    "given_name": lazy_gettext("Su nombre de pila"),
+    "middle_name": lazy_gettext("Su segundo nombre"),
+    "nickname": lazy_gettext("Su apodo"),
+    "preferred_username": lazy_gettext("Su usuario"),
+    "profile": lazy_gettext("La dirección de su página personal"),
+    "picture": lazy_gettext("Su fotografía"),
+    "website": lazy_gettext("Su sitio web"),
+    "gender": lazy_gettext("Su género"),
+    "birthdate": lazy_gettext("Su fecha de nacimiento"),
+    "zoneinfo": lazy_gettext("Su zona horaria"),
+    "locale": lazy_gettext("Su idioma"),
+    "updated_at": lazy_gettext("Cuándo cambiaron sus datos por última vez"),
+    "email": lazy_gettext("Su correo electrónico"),
+    "email_verified": lazy_gettext("Si su correo electrónico está confirmado"),
+    "address": lazy_gettext("Su domicilio"),
+    "phone_number": lazy_gettext("Su teléfono"),
+    "phone_number_verified": lazy_gettext("Si su teléfono está confirmado"),
+}
+"""The claims that can be asked for by name (OIDC Core section 5.5)."""
+
 
 def describe_scopes(
     scopes: Iterable[str],
@@ -86,6 +109,15 @@ def describe_scopes(
         for name in asked
         if name not in _SCOPES
     ]
+    return lines
+
+
+def describe_claims(names: Iterable[str], subject_claims: Mapping[str, Any]) -> list[ScopeLine]:
+    """The lines for claims that are asked for by name, in the order given."""
+    lines = []
+    for name in names:
+        text = _text(subject_claims.get(name))
+        lines.append(ScopeLine(name, "data", str(_CLAIMS.get(name, name)), [text] if text else []))
     return lines
 
 

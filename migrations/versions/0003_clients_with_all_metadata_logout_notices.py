@@ -68,6 +68,9 @@ def upgrade() -> None:
     with op.batch_alter_table("authorization_grant", schema=None) as batch_op:
         batch_op.add_column(sa.Column("claims", sa.JSON(), nullable=True))
 
+    with op.batch_alter_table("consent", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("claims", sa.JSON(), nullable=True))
+
     with op.batch_alter_table("client", schema=None) as batch_op:
         batch_op.add_column(sa.Column("details", sa.JSON(), server_default="{}", nullable=False))
         batch_op.add_column(sa.Column("client_secret_encrypted", sa.String(length=200), nullable=True))
@@ -85,6 +88,9 @@ def downgrade() -> None:
         batch_op.drop_column("previous_secret_digest")
         batch_op.drop_column("client_secret_encrypted")
         batch_op.drop_column("details")
+
+    with op.batch_alter_table("consent", schema=None) as batch_op:
+        batch_op.drop_column("claims")
 
     with op.batch_alter_table("authorization_grant", schema=None) as batch_op:
         batch_op.drop_column("claims")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from sqlalchemy import create_engine
@@ -16,6 +16,7 @@ from idp.keys import KeyRing
 from idp.protocol.clients import Client, Clients, Registration
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
+from idp.protocol.responses import FormPost
 from idp.protocol.server import ProtocolServer
 from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
@@ -93,6 +94,11 @@ class House:
             now=now or self.now,
         )
 
+    def authorize_posted(self, handle: str) -> Any:
+        return self.server.authorizations.begin_posted(
+            handle, authentication=self.authentication, browser=lambda: self.browser, now=self.now
+        )
+
     def code(self, client: Client, *, now: datetime | None = None, **changes: str | None) -> str:
         decision = self.authorize(self.query(client, **changes), now=now)
         return str(answer(decision)["code"])
@@ -132,10 +138,15 @@ class House:
 
 
 def answer(decision: Any) -> dict[str, str]:
-    """The parameters that went back to the client."""
+    """The parameters that went back to the client, by whichever way."""
+    if isinstance(decision, FormPost):
+        return dict(decision.parameters)
     assert isinstance(decision, ProtocolResponse), decision
     assert decision.location is not None
-    return {name: values[0] for name, values in parse_qs(urlsplit(decision.location).query).items()}
+    parts = urlsplit(decision.location)
+    pairs = parse_qsl(parts.fragment or parts.query, keep_blank_values=True)
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
 
 
 @pytest.fixture

@@ -1,15 +1,20 @@
 """The authorization endpoint: what it refuses, where it says so, and what a code is worth."""
 
 from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from idp.protocol.authorize import NeedsConsent, NeedsSignIn
+from idp.protocol.authorize import NeedsConsent, NeedsSignIn, Posted
+from idp.protocol.details import ClientDetails
 from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, InvalidRequest, OAuth2Error
-from idp.protocol.messages import ProtocolResponse, with_parameters
-from tests.protocol.conftest import ISSUER, REDIRECT_URI, House, answer, replace
+from idp.protocol.messages import ProtocolRequest, with_parameters
+from idp.protocol.profiles import PROFILES
+from idp.protocol.responses import FormPost
+from tests.protocol.conftest import CHALLENGE, ISSUER, REDIRECT_URI, House, answer, replace
 
 
 @pytest.mark.spec("P-1", "D-01", "D-02", "D-03")
@@ -33,7 +38,7 @@ from tests.protocol.conftest import ISSUER, REDIRECT_URI, House, answer, replace
 def test_an_address_that_is_not_registered_to_the_letter_gets_a_page(house: House, redirect_uri: str | None) -> None:
     with pytest.raises(InvalidRedirectUri) as refused:
         house.authorize(house.query(house.client(), redirect_uri=redirect_uri))
-    assert refused.value.redirect_uri is None
+    assert refused.value.reply_to is None
 
 
 @pytest.mark.spec("P-1", "D-66")
@@ -93,7 +98,8 @@ def test_an_unknown_client_gets_a_page(house: House, client_id: str) -> None:
         ({"code_challenge": "a" * 44}, "invalid_request"),
         ({"code_challenge": "+" * 43}, "invalid_request"),
         ({"prompt": "none login"}, "invalid_request"),
-        ({"prompt": "create"}, "invalid_request"),
+        ({"prompt": "invent"}, "invalid_request"),
+        ({"claims": "{"}, "invalid_request"),
         ({"max_age": "-1"}, "invalid_request"),
         ({"max_age": "soon"}, "invalid_request"),
         ({"scope": None}, "invalid_scope"),
@@ -170,6 +176,60 @@ def test_the_hint_of_another_person_asks_for_a_sign_in(house: House) -> None:
     assert isinstance(house.authorize(house.query(client, id_token_hint=hint)), NeedsSignIn)
     silent = house.authorize(house.query(client, id_token_hint=hint, prompt="none"))
     assert answer(silent)["error"] == "login_required"
+
+
+@pytest.mark.spec("P-8", "OIDC Core section 3.1.2.1")
+def test_who_signs_in_instead_of_the_person_hinted_at_gets_no_code(house: House) -> None:
+    client = house.client()
+    hint = house.tokens(client)["id_token"]
+    house.people.known["another"] = replace(house.people.known[house.authentication.sub], sub="another")
+    waiting = house.authorize(house.query(client, id_token_hint=hint), signed_in=False)
+    later = house.now + timedelta(seconds=5)
+
+    def resume(sub: str) -> Any:
+        return house.server.authorizations.resume(
+            waiting.interaction,
+            authentication=replace(house.authentication, sub=sub, auth_time=later),
+            browser=house.browser,
+            now=later,
+        )
+
+    assert answer(resume("another"))["error"] == "login_required"
+    # That was the answer; there is no second one.
+    with pytest.raises(InteractionGone):
+        resume(house.authentication.sub)
+
+
+@pytest.mark.spec("OIDC Core section 8.1", "P-8")
+def test_the_hint_of_a_pairwise_client_names_its_person(house: House) -> None:
+    client = house.client(details=ClientDetails(subject_type="pairwise", sector="app.example"))
+    hint = house.tokens(client)["id_token"]
+    claims = house.keys.verify(hint, typ="JWT", now=house.now)
+    assert claims["sub"] != house.authentication.sub
+    assert "code" in answer(house.authorize(house.query(client, id_token_hint=hint, prompt="none")))
+    asked = '{"id_token":{"sub":{"value":"%s"}}}'
+    assert "code" in answer(house.authorize(house.query(client, claims=asked % claims["sub"])))
+    plain = house.query(client, claims=asked % house.authentication.sub, prompt="none")
+    assert answer(house.authorize(plain))["error"] == "login_required"
+
+
+@pytest.mark.spec("OIDC Registration section 2", "P-8")
+def test_the_default_max_age_of_a_client_holds_unless_the_request_says_otherwise(house: House) -> None:
+    client = house.client(details=ClientDetails(default_max_age=60))
+    assert isinstance(house.authorize(house.query(client)), NeedsSignIn)
+    assert "code" in answer(house.authorize(house.query(client, max_age="600")))
+
+
+@pytest.mark.spec("P-8")
+@pytest.mark.parametrize("prompt", ["login", "select_account", "create", "login consent", "create login"])
+def test_each_prompt_for_a_sign_in_is_content_with_a_fresh_one(house: House, prompt: str) -> None:
+    waiting = house.authorize(house.query(house.client(), prompt=prompt))
+    assert isinstance(waiting, NeedsSignIn)
+    fresh = replace(house.authentication, auth_time=house.now)
+    resumed = house.server.authorizations.resume(
+        waiting.interaction, authentication=fresh, browser=house.browser, now=house.now
+    )
+    assert isinstance(resumed, NeedsConsent) == ("consent" in prompt)
 
 
 @pytest.mark.spec("T-1", "D-34")
@@ -270,42 +330,112 @@ def test_a_scope_that_the_client_may_not_have_is_dropped_and_said(house: House) 
     assert claims["scope"] == "openid"
 
 
-PARAMETERS = (
-    *("response_type", "response_mode", "scope", "state", "nonce", "prompt", "max_age", "display", "ui_locales"),
-    *("id_token_hint", "login_hint", "acr_values", "claims", "request", "request_uri", "registration", "resource"),
-    *("code_challenge", "code_challenge_method"),
+TYPES = tuple(sorted(PROFILES["compat"].response_types))
+PARAMETERS = {
+    "response_type": (*TYPES, "none", "token", "token code"),
+    "response_mode": ("query", "fragment", "form_post", "jwt"),
+    "scope": ("openid", "profile", "openid offline_access mailbox:read", "x"),
+    "state": ("s", "\r\n", "\x00"),
+    "nonce": ("n",),
+    "prompt": ("none", "login", "consent", "select_account", "create", "login consent", "none login", "x"),
+    "max_age": ("0", "9999", "-1", "1e3", "٣"),
+    "display": ("page",),
+    "ui_locales": ("es-MX",),
+    "id_token_hint": ("e30.e30.e30",),
+    "login_hint": ("EKU9003173C9",),
+    "acr_values": ("1", "9"),
+    "claims": (
+        '{"userinfo":{"email":null}}',
+        '{"id_token":{"acr":{"essential":true,"value":"9"}}}',
+        '{"id_token":{"sub":{"value":"x"}}}',
+        '{"id_token":[]}',
+        "[" * 5000,
+    ),
+    "request": ("eyJhbGciOiJub25lIn0.e30.", "e30.e30.e30", "eyJhbGciOiJFUzI1NiJ9.e30.AAAA"),
+    "request_uri": ("urn:ietf:params:oauth:request_uri:" + "x" * 43, "https://evil.example/"),
+    "registration": ("{}",),
+    "resource": ("https://evil.example/",),
+    "code_challenge": (CHALLENGE, "x"),
+    "code_challenge_method": ("S256", "plain"),
+    "redirect_uri": ("https://evil.example/cb", REDIRECT_URI + "/", "https://app.example@evil.example/cb"),
+}
+REGISTERED = frozenset(
+    {
+        *("invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type", "invalid_scope"),
+        *("login_required", "consent_required", "invalid_request_object", "invalid_request_uri"),
+        *("request_not_supported", "request_uri_not_supported", "registration_not_supported"),
+        *("invalid_target", "unmet_authentication_requirements"),
+    }
+)
+ANYTHING = st.fixed_dictionaries(
+    {},
+    optional={name: st.none() | st.sampled_from(values) | st.text(max_size=20) for name, values in PARAMETERS.items()},
 )
 
 
-@pytest.mark.spec("P-16")
+@pytest.mark.spec("P-16", "P-2")
 @given(
-    changes=st.dictionaries(
-        st.sampled_from(PARAMETERS),
-        st.none() | st.text(max_size=40) | st.sampled_from(["code", "none", "login consent", "S256", "openid", "0"]),
-    ),
+    changes=ANYTHING,
+    profile=st.sampled_from(["modern", "compat", "asked"]),
+    way=st.sampled_from(["begin", "receive", "push"]),
     signed_in=st.booleans(),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
-def test_any_mix_of_parameters_gives_a_code_a_wait_or_a_registered_error(
-    house: House, changes: dict[str, str | None], signed_in: bool
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=250, deadline=None)
+def test_any_mix_of_parameters_gives_an_answer_a_wait_or_a_registered_error(
+    house: House, changes: dict[str, str | None], profile: str, way: str, signed_in: bool
 ) -> None:
-    if not house.secrets:
-        house.client()
-    client = house.server.clients.list()[0]
+    clients = {each.client_name: each for each in house.server.clients.list()}
+    if not clients:
+        everything = {
+            "grant_types": ("authorization_code", "implicit", "refresh_token"),
+            "response_types": TYPES,
+            "details": ClientDetails(response_modes=("form_post",)),
+        }
+        clients = {
+            "modern": house.client("modern"),
+            "compat": house.client("compat", profile="compat", **everything),
+            "asked": house.client("asked", profile="compat", first_party=False, **everything),
+        }
+    client = clients[profile]
     safe = {
         name: None if value is None else value.encode("utf-8", "replace").decode() for name, value in changes.items()
     }
+    query = house.query(client, **safe)
+    if way == "push":
+        form = f"{query}&client_secret={house.secrets[client.client_id]}"
+        response = house.server.par(ProtocolRequest("POST", form=form.encode()), house.now)
+        assert response.body is not None
+        if response.status != 201:
+            assert (response.status, response.body["error"] in REGISTERED) == (400, True)
+            return
+        query = urlencode({"client_id": client.client_id, "request_uri": response.body["request_uri"]})
     try:
-        decision = house.authorize(house.query(client, **safe), signed_in=signed_in)
+        if way == "receive":
+            received = house.server.authorizations.receive("", query.encode(), house.now)
+            decision: Any = house.authorize_posted(received.handle) if isinstance(received, Posted) else received
+        else:
+            decision = house.authorize(query, signed_in=signed_in)
     except OAuth2Error as error:
-        assert error.redirect_uri is None
+        assert error.reply_to is None
+        assert error.error in REGISTERED
         return
-    if isinstance(decision, ProtocolResponse):
-        assert decision.location is not None
-        assert decision.location.startswith(REDIRECT_URI + "?")
-        sent = answer(decision)
-        assert ("code" in sent) != ("error" in sent)
-        assert sent["iss"] == ISSUER
+    if isinstance(decision, NeedsSignIn | NeedsConsent):
+        return
+    sent = answer(decision)
+    if isinstance(decision, FormPost):
+        assert decision.redirect_uri == REDIRECT_URI
+    else:
+        assert decision.location.startswith((REDIRECT_URI + "?", REDIRECT_URI + "#"))
+        assert decision.location.isascii()
+        assert decision.location.isprintable()
+        in_query = dict(parse_qsl(urlsplit(decision.location).query))
+        assert not {"id_token", "access_token"} & set(in_query)
+    assert sent["iss"] == ISSUER
+    if "error" in sent:
+        assert sent["error"] in REGISTERED
+        assert not {"code", "id_token", "access_token"} & set(sent)
+    else:
+        assert {"code", "id_token", "access_token"} & set(sent)
 
 
 def test_what_stood_in_a_redirect_uri_stays_to_the_letter() -> None:

@@ -68,8 +68,11 @@ MAILBOX_WINDOW = timedelta(hours=1)
 EXPIRY_WARNINGS = (7, 3, 1)
 """Days before a password's end at which its owner is warned, on the page and by mail (product.md, M5)."""
 
-EXPIRY_WARNING_INTERVAL = timedelta(minutes=10)
+EXPIRY_WARNING_INTERVAL = timedelta(minutes=2)
 """How often the worker looks whose password is about to end."""
+
+EXPIRY_WARNINGS_AT_ONCE = 200
+"""Warnings that are enqueued each time: 144,000 a day, and no reminder waits behind more than these (F-6)."""
 
 EXPIRY_WARNING_BATCH = 100
 """Accounts that are warned in one transaction."""

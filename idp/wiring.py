@@ -118,7 +118,6 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         pairwise_key=_derive_key(settings, "pairwise"),
         refresh_key=_derive_key(settings, "refresh"),
         refresh_grace=timedelta(seconds=settings.refresh_grace),
-        client_keys=client_keys,
     )
     notices = Notices(store, clients, tokens, post_form=fetcher.post_form)
 

@@ -3,11 +3,13 @@
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,8 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
+
+from idp.app import create_app
+from idp.settings import Settings
+from idp.web.current import EXTENSION
+from idp.wiring import Services
+from tests.clock import MovableClock
 
 ROOT = Path(__file__).resolve().parent.parent
 IDP = (sys.executable, "-c", "import sys; sys.argv[0] = 'idp'; from idp.cli.main import main; main()")
@@ -43,7 +51,9 @@ class Provider:
     folder: Path
     port: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    clock: MovableClock | None = None
     process: subprocess.Popen[bytes] | None = None
+    _services: Services | None = None
 
     @property
     def issuer(self) -> str:
@@ -65,6 +75,7 @@ class Provider:
                 "IDP_ISSUER": self.issuer,
                 "IDP_DATABASE_URL": f"sqlite:///{self.database}",
                 "IDP_KEYS_DIR": str(self.folder / "keys"),
+                **(self.clock.environment() if self.clock else {}),
                 **self.settings,
             }
         )
@@ -85,14 +96,25 @@ class Provider:
             raise AssertionError(f"idp {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}{done.stdout}")
         return done.stdout
 
-    def add_account(self, username: str, *options: str) -> str:
-        """An active account; gives its password."""
-        password = make_password()
+    def add_account(
+        self,
+        username: str,
+        *options: str,
+        email: str = "persona@cliente.example",
+        password: str | None = None,
+        question: tuple[str, str] | None = None,
+    ) -> str:
+        """An active account, with the question and answer if given; gives its password."""
+        password = password or make_password()
+        lines = [password]
+        if question is not None:
+            options = (*options, "--question", question[0], "--answer-stdin")
+            lines.append(question[1])
         self.idp(
-            *("account", "add", username, "--email", "persona@cliente.example", "--name", "Cuenta de prueba"),
+            *("account", "add", username, "--email", email, "--name", "Cuenta de prueba"),
             *("--password-stdin", "--active"),
             *options,
-            stdin=password + "\n",
+            stdin="".join(line + "\n" for line in lines),
         )
         return password
 
@@ -118,28 +140,75 @@ class Provider:
             stop_server(self.process)
             self.process = None
 
+    def solve(self, challenge: str) -> str:
+        """What a person would read in the CAPTCHA of this handle or image, or hear of this audio."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            # Its process may still be starting when the server answers already.
+            deadline = time.monotonic() + START_WAIT
+            while connection.connect_ex(self.settings["IDP_TEST_CAPTCHA_SOCKET"]) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            connection.sendall(challenge.encode() + b"\n")
+            with connection.makefile("rb") as answers:
+                answer = answers.readline().decode().strip()
+        assert answer, f"nobody knows the challenge {challenge}"
+        return answer
+
+    @property
+    def doors(self) -> Services:
+        """The services of this provider in this very process, over the same database: for what HTTP cannot arrange."""
+        if self._services is None:
+            own = {name: value for name, value in self.environment().items() if name.startswith("IDP_")}
+            app = create_app(Settings.from_environment(own, folder=self.folder))
+            self._services = cast(Services, app.extensions[EXTENSION])
+        return self._services
+
+    def close(self) -> None:
+        """Stop, and let go of the database."""
+        self.stop()
+        if self._services is not None:
+            self._services.store.engine.dispose()
+            self._services = None
+
     def cpu_seconds(self) -> dict[int, float]:
         """CPU time of each process of the server so far; shows which of the workers have worked."""
         assert self.process is not None
         return cpu_seconds(self.process)
 
-    def count_audit(self, event: str) -> int:
-        """Rows of this event; audit rows are what tells from outside how often something happened."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
-            statement = "SELECT count(*) FROM audit_event WHERE event = ?"
-            return int(connection.execute(statement, (event,)).fetchone()[0])
+    def count_audit(self, event: str, username: str | None = None) -> int:
+        """Rows of this event, or those of them that are about this account.
+
+        Audit rows are what tells from outside how often something happened.
+        """
+        statement, values = "SELECT count(*) FROM audit_event WHERE event = ?", [event]
+        if username is not None:
+            statement += " AND account_id = (SELECT id FROM account WHERE username = ?)"
+            values.append(username)
+        return int(self.query(statement, *values)[0][0])
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Look into the database, which changes nothing."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as connection:
+            return list(connection.execute(statement, values))
 
 
 @contextmanager
-def provider_in(folder: Path, **settings: str) -> Iterator[Provider]:
-    """A provider with keys and tables in `folder`, not yet serving; `settings` are `IDP_` names. Stopped at the end."""
+def provider_in(folder: Path, *, clock: MovableClock | None = None, **settings: str) -> Iterator[Provider]:
+    """A provider with keys and tables in `folder`, not yet serving; `settings` are `IDP_` names. Stopped at the end.
+
+    With a `clock`, the server and its commands live by it. CAPTCHAs can be solved by `Provider.solve`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    provider = Provider(folder, free_port(), {"IDP_SECRET_KEY": secrets.token_urlsafe(48), **settings})
-    provider.idp("init")
+    # The path of a Unix socket may have 107 bytes, which pytest's folders can exceed.
+    sockets = Path(tempfile.mkdtemp(prefix="idp-"))
+    own = {"IDP_SECRET_KEY": secrets.token_urlsafe(48), "IDP_TEST_CAPTCHA_SOCKET": str(sockets / "captcha")}
+    provider = Provider(folder, free_port(), {**own, **settings}, clock)
     try:
+        provider.idp("init")
         yield provider
     finally:
-        provider.stop()
+        provider.close()
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def make_password() -> str:

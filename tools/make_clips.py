@@ -26,7 +26,8 @@ DIGIT_SPEED, SENTENCE_SPEED = 155, 170
 """Words a minute."""
 LOUDNESS = 0.2
 PEAK = 0.95
-SILENCE = 0.02
+SILENCE = 0.005
+TREBLE = 0.6
 TAPS = 24
 EDGE_SECONDS = 0.012
 
@@ -56,6 +57,11 @@ def resample(samples: list[float], rate: int) -> list[float]:
             value += samples[at] * window * (math.sin(math.pi * x) / (math.pi * x) if x else 1.0)
         made.append(value * ratio)
     return made
+
+
+def brighten(samples: list[float]) -> list[float]:
+    """Treble up: what 8 kHz leave of an s, with which three of the ten digits are told apart, is faint."""
+    return [sample - TREBLE * before for before, sample in zip([0.0, *samples], samples, strict=False)]
 
 
 def trim(samples: list[float]) -> list[float]:
@@ -98,7 +104,7 @@ def main() -> None:
             for digit, word in enumerate(words.split()):
                 wanted += [(f"{digit}-{name}", word, voice + variant, DIGIT_SPEED) for name, variant in VOICES.items()]
             for number, (clip, text, spoken_by, speed) in enumerate(wanted, 1):
-                samples = level(trim(resample(*synthesise(text, spoken_by, speed, folder))))
+                samples = level(trim(brighten(resample(*synthesise(text, spoken_by, speed, folder)))))
                 write(samples, target / language / f"{clip}.wav")
                 print(f"\r{language}: {number} of {len(wanted)} clips ", end="", file=sys.stderr, flush=True)
             print(file=sys.stderr)

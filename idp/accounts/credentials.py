@@ -188,6 +188,9 @@ class Credentials:
                 self._record(tx, Event.SIGNIN_REFUSED_LOCKED, trying)
                 if self._lockout.note_lock(tx, trying.key, trying.now):
                     self._tell_lock(tx, trying)
+                if not answered:
+                    # Not even a CAPTCHA stood before this hash, so that the address has to pay for it (L-7).
+                    count_address(tx)
             raise
 
     def _succeed(

@@ -20,11 +20,15 @@ class ExpiryWarnings:
         self._outbox = outbox
 
     def enqueue_due(self, now: datetime) -> int:
-        """Enqueue a warning for every active account that has come to a step; how many.
+        """Enqueue warnings for active accounts that have come to a step, the most urgent first; how many.
 
-        Who comes to several at once, since no worker ran for days, gets the nearest only.
+        Who comes to several at once, since no worker ran for days, gets the nearest only. What is more than
+        `policy.EXPIRY_WARNINGS_AT_ONCE` is left for the next time.
         """
-        return sum(self._warn_all(step, now) for step in sorted(policy.EXPIRY_WARNINGS))
+        warned = 0
+        for step in sorted(policy.EXPIRY_WARNINGS):
+            warned += self._warn_some(step, now, policy.EXPIRY_WARNINGS_AT_ONCE - warned)
+        return warned
 
     def is_true(self, message: Message, now: datetime) -> bool:
         """Whether what a warning says still holds: the password that it is about is the present one, and not over."""
@@ -38,13 +42,14 @@ class ExpiryWarnings:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _warn_all(self, step: int, now: datetime) -> int:
+    def _warn_some(self, step: int, now: datetime, limit: int) -> int:
         warned, after = 0, ""
-        while True:
+        while warned < limit:
+            batch = min(policy.EXPIRY_WARNING_BATCH, limit - warned)
             with self._store.read() as connection:
-                rows = connection.execute(_at_step(step, now, after)).all()
+                rows = connection.execute(_at_step(step, now, after).limit(batch)).all()
             if not rows:
-                return warned
+                break
             after = rows[-1].id
             with self._store.write() as tx:
                 for row in rows:
@@ -72,6 +77,7 @@ class ExpiryWarnings:
                         now=now,
                     )
                     warned += 1
+        return warned
 
 
 def _at_step(step: int, now: datetime, after: str) -> Select[*tuple[Any, ...]]:
@@ -87,5 +93,4 @@ def _at_step(step: int, now: datetime, after: str) -> Select[*tuple[Any, ...]]:
             or_(Account.expiry_warned.is_(None), Account.expiry_warned > step),
         )
         .order_by(Account.id)
-        .limit(policy.EXPIRY_WARNING_BATCH)
     )

@@ -48,7 +48,6 @@ _FIND = (
     .join_from(_L, Account, _L.account_id == Account.id)
     .where(_L.id == bindparam("id"))
 )
-_HAS_LINK = select(_L.id).where(_L.id == bindparam("id"))
 _ACCOUNT = select(Account.state, Account.epoch).where(Account.id == bindparam("account_id"))
 _HAND_OVER = (
     update(_L).where(_L.id == bindparam("a_id"), _L.handed_over_at.is_(None)).values(handed_over_at=bindparam("a_now"))
@@ -77,19 +76,12 @@ class Links:
         """
         purpose = message.parameters["purpose"]
         account_id, epoch = message.parameters["account_id"], message.parameters["epoch"]
-        with self._store.read() as connection:
-            account = connection.execute(_ACCOUNT, {"account_id": account_id}).first()
-            is_retry = connection.execute(_HAS_LINK, {"id": message.id}).first() is not None
-        if account is None or account.state != _STATES[purpose] or account.epoch != epoch:
-            return None
-        if not is_retry:
-            if message.template is Template.REMINDER and self._is_mailbox_full(message.recipient, now):
+        with self._store.write() as tx:
+            account = tx.execute(_ACCOUNT, {"account_id": account_id}).first()
+            if account is None or account.state != _STATES[purpose] or account.epoch != epoch:
                 return None
-            new = self._store.insert(_L).values(
-                id=message.id, account_id=account_id, purpose=purpose, epoch=epoch, created_at=message.created_at
-            )
-            with self._store.write() as tx:
-                tx.execute(new.on_conflict_do_nothing())
+            if not self._keep(tx, message, now):
+                return None
         code = self._code(uuid.UUID(message.id), purpose)
         if purpose == INVITE:
             return f"{self._issuer}/activate/{code}"
@@ -138,10 +130,28 @@ class Links:
         mac = hmac.digest(self._key, b"mailed_link\0" + purpose.encode() + b"\0" + message_id.bytes, "sha256")
         return urlsafe_b64encode(message_id.bytes + mac[:_MAC_LENGTH]).rstrip(b"=").decode("ascii")
 
-    def _is_mailbox_full(self, recipient: str, now: datetime) -> bool:
+    def _keep(self, tx: Connection, message: Message, now: datetime) -> bool:
+        """Have a row for the link; False where its mailbox is full, which only the first try asks (R-9)."""
+        values = message.parameters
+        new = self._store.insert(_L).values(
+            id=message.id,
+            account_id=values["account_id"],
+            purpose=values["purpose"],
+            epoch=values["epoch"],
+            created_at=message.created_at,
+        )
+        is_first = tx.execute(new.on_conflict_do_nothing()).rowcount == 1
+        if not is_first or message.template is not Template.REMINDER:
+            return True
         # Kept as a digest, like every key there. Capitals make no other mailbox.
-        used = self._ephemeral.hit(_MAILBOX, recipient.casefold(), policy.MAILBOX_WINDOW, now=now)
-        return used > policy.MAILBOX_REMINDERS_MAX
+        mailbox = message.recipient.casefold()
+        if (
+            self._ephemeral.hit(_MAILBOX, mailbox, policy.MAILBOX_WINDOW, now=now, tx=tx)
+            <= policy.MAILBOX_REMINDERS_MAX
+        ):
+            return True
+        tx.execute(delete(_L).where(_L.id == message.id))
+        return False
 
 
 def _end_of(purpose: str, created_at: datetime, handed_over_at: datetime | None, now: datetime) -> datetime:

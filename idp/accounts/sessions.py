@@ -132,9 +132,14 @@ class Sessions:
         data: dict[str, Any] | None = None,
         address: str | None = None,
         user_agent: str | None = None,
+        after: Browser | None = None,
     ) -> tuple[str, Browser]:
-        """A session for a browser that has none: the cookie to set, and what `find` will give for it."""
-        browser = Browser(digest="", browser=secrets.token_urlsafe(_COOKIE_BYTES), data=dict(data or {}))
+        """A session for a browser that has none: the cookie to set, and what `find` will give for it.
+
+        `after` is the one that it has just lost here: what the browser began then still belongs to it (W-6).
+        """
+        name = secrets.token_urlsafe(_COOKIE_BYTES) if after is None else after.browser
+        browser = Browser(digest="", browser=name, data=dict(data or {}))
         with self._store.write() as tx:
             cookie = self._insert(
                 tx, browser, now, now + policy.ANONYMOUS_SESSION_LIFETIME, address=address, user_agent=user_agent

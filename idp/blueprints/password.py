@@ -13,7 +13,7 @@ from idp.accounts.errors import AddressThrottled, AnswerRefused, PasswordRefused
 from idp.accounts.permits import Means, Permit
 from idp.policy import PASSWORD_LIFETIME
 from idp.web.attempts import attempt, forget_failures, keep_device
-from idp.web.browser import current_browser, forget_browser, replace_cookie, say_once
+from idp.web.browser import begin_anew, current_browser, replace_cookie, say_once
 from idp.web.current import now, services
 from idp.web.errors import say_wait, stale_form_text, wait_text
 from idp.web.forms import NewPasswordForm, RecoveredPasswordForm
@@ -23,6 +23,14 @@ from idp.web.permits import dead_link_page, drop, held
 from idp.web.questions import QUESTION_KEYS, question_text
 
 blueprint = Blueprint("password", __name__)
+
+
+def _leaves() -> bool:
+    # A button of the form, not a link: whoever comes to this machine next must not find the page open.
+    if "leave" not in request.form:
+        return False
+    drop()
+    return True
 
 
 # -- expired: M5, S06 ------------------------------------------------------------------------------------------------
@@ -45,7 +53,7 @@ def expired() -> ResponseReturnValue:
 def renew() -> ResponseReturnValue:
     """Set it, sign in, and go on to where the person was going."""
     permit, form, found = held(Means.EXPIRED), NewPasswordForm(), waiting()
-    if permit is None:
+    if permit is None or _leaves():
         return see_other(address_of("signin.login", found))
     if not form.validate():
         return _expired_page(permit, form), 400
@@ -86,7 +94,6 @@ def _expired_page(permit: Permit, form: NewPasswordForm, notice: str | None = No
         days=PASSWORD_LIFETIME.days,
         client_name=found.interaction.client_name if found is not None else None,
         action=address_of(".renew", found),
-        leave_href=address_of("signin.login", found),
         notice_text=notice,
     )
 
@@ -112,6 +119,8 @@ def recovered() -> ResponseReturnValue:
 def set_password() -> ResponseReturnValue:
     """Set it. This signs nobody in: it ends at the sign-in page, what was pending kept (R-10)."""
     permit, form = held(Means.QUESTION, Means.LINK), RecoveredPasswordForm()
+    if permit is not None and _leaves():
+        return see_other(address_of("signin.login", kept_waiting()))
     if permit is None:
         return see_other(address_of("recovery.recover", waiting()))
     if not form.validate():
@@ -133,7 +142,7 @@ def set_password() -> ResponseReturnValue:
     found, browser = kept_waiting(), current_browser()
     if browser is not None and browser.account_id == permit.account_id:
         # Their session here has just ended with all the others.
-        forget_browser()
+        begin_anew()
     drop()
     forget_failures()
     session.pop("recover", None)
@@ -152,7 +161,6 @@ def _recovered_page(permit: Permit, form: RecoveredPasswordForm, notice: str | N
         by_link=permit.means is Means.LINK,
         questions=[(key, question_text(key)) for key in QUESTION_KEYS],
         action=address_of(".set_password", found),
-        cancel_href=address_of("signin.login", found),
         notice_text=notice,
     )
 

@@ -17,7 +17,7 @@ from idp.accounts.errors import (
     WrongCredentials,
 )
 from idp.policy import LOCKOUT_ATTEMPTS, LOCKOUT_DURATION
-from idp.web.attempts import attempt, has_failed, keep_device, note_failure
+from idp.web.attempts import attempt, keep_device, note_failure, note_image, shows_image
 from idp.web.browser import Message, current_browser, replace_cookie, say_once, take_message
 from idp.web.captcha import challenge, fresh_challenge, problem_text
 from idp.web.current import now, services
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 blueprint = Blueprint("signin", __name__)
 
 _USERNAME_SHOWN_MAX = 64
-_IMAGE_SHOWN = "image"
-"""In the session: the name typed here has failed elsewhere, so the page shows an image though this browser has not."""
 
 
 def _person() -> "Person | None":
@@ -92,7 +90,7 @@ def submit() -> ResponseReturnValue:
         page = _login_page(found, SignInForm(formdata=None), Message("wait", {"text": wait_text(refusal.retry_after)}))
         return say_wait(make_response(page), refusal)
     except CaptchaRefused as refusal:
-        session[_IMAGE_SHOWN] = True
+        note_image()
         _keep_typed(typed)
         say_once("captcha", problem=refusal.problem.value)
     except WrongCredentials as refusal:
@@ -155,7 +153,7 @@ def _login_page(found: Waiting | None, form: SignInForm, message: Message | None
         notice=key,
         notice_text=_notice_text(message),
         attempts_left=values.get("attempts_left") if key == "alert" else None,
-        challenge=_challenge() if has_failed() or session.get(_IMAGE_SHOWN) else None,
+        challenge=_challenge() if shows_image() else None,
         captcha_error=problem_text(CaptchaProblem(values["problem"])) if key == "captcha" else None,
         username=_username_shown(form, interaction, typed if "again" in request.args else None),
         again=again,

@@ -14,9 +14,9 @@ blueprint = Blueprint("styleguide", __name__)
 _GROUPS = ("signin", "sheet", "account")
 
 
-@blueprint.get("/styleguide", defaults={"group": "sheet"})
+@blueprint.get("/styleguide")
 @blueprint.get("/styleguide/<group>")
-def styleguide(group: str) -> str:
+def styleguide(group: str = "sheet") -> str:
     """The components of one group of pages, under that group's style sheet and script."""
     if services().settings.is_production or group not in _GROUPS:
         abort(404)

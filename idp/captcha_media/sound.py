@@ -18,7 +18,8 @@ RATE = 8000
 
 _SILENCE = 128
 _BABBLE_GAIN = 10 ** (-12 / 20)
-_HISS_GAIN = 10 ** (-20 / 20) * 0.5
+_HISS_GAIN = 0.034
+"""12 dB below the voice; and 20 dB below it, of noise that would otherwise fill the whole range."""
 _SPEED_MIN, _SPEED_MAX = 0.94, 1.07
 _LEAD, _AFTER_SENTENCE, _PAUSE = 0.15, 0.4, 0.9
 _GAP_MIN = 0.1

@@ -7,7 +7,7 @@
   d.addEventListener("DOMContentLoaded", function () {
     var bar = d.getElementById("idle");
     if (!bar) { return; }
-    var form = d.getElementById("form-extend"), over = d.getElementById("idle-over"), since;
+    var form = d.getElementById("form-extend"), over = d.getElementById("idle-over"), since, ticking;
 
     function start() {
       since = Date.now();
@@ -18,9 +18,13 @@
       var seconds = (Date.now() - since) / 1000;
       if (seconds >= bar.dataset.end) {
         /* Nothing is asked of the server: another page of this browser may be in use, and asking would be use. */
-        d.getElementById("main").hidden = true;
+        clearInterval(ticking);
         form.hidden = true;
         over.hidden = false;
+        var said = over.querySelector("p"), heading = d.createElement("h1");
+        heading.textContent = said.textContent;
+        said.replaceWith(heading);
+        d.getElementById("main").replaceChildren(over);
       } else if (seconds >= bar.dataset.warn) {
         form.hidden = false;
       }
@@ -34,6 +38,6 @@
       }).catch(function () { form.submit(); });
     });
     start();
-    setInterval(look, 1000);
+    ticking = setInterval(look, 1000);
   });
 })(document);

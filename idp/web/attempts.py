@@ -8,6 +8,8 @@ from idp.web.browser import current_browser
 from idp.web.current import services, user_agent
 
 _FAILED = "failed"
+_IMAGE_SHOWN = "image"
+"""The name typed here has failed elsewhere, so the page shows an image though this browser has not."""
 _DEVICE_LENGTH_MAX = 256
 _HANDLE_LENGTH_MAX = 64
 _CAPTCHA_LENGTH_MAX = 64
@@ -44,9 +46,20 @@ def note_failure() -> None:
     session[_FAILED] = True
 
 
+def note_image() -> None:
+    """This browser was asked for a CAPTCHA because of a username; the page goes on to show one."""
+    session[_IMAGE_SHOWN] = True
+
+
+def shows_image() -> bool:
+    """Whether the sign-in page has an image: this browser has failed, or it was asked for one."""
+    return has_failed() or bool(session.get(_IMAGE_SHOWN))
+
+
 def forget_failures() -> None:
-    """A finished reset: this browser starts afresh (C-6)."""
+    """A finished reset: this browser starts afresh, and no image waits at the end (C-6)."""
     session.pop(_FAILED, None)
+    session.pop(_IMAGE_SHOWN, None)
 
 
 def keep_device(value: str | None) -> None:

@@ -85,6 +85,14 @@ class BrowserSession(SessionMixin):
         self._browser = self._data = None
         self.modified = False
 
+    def begin_anew(self) -> None:
+        """Go on as nobody: the session has just ended on the server, and what this browser began goes on."""
+        before, self._data = self.browser, {}
+        self.issued, self._browser = services().sessions.begin(
+            now(), data={}, address=request.remote_addr, user_agent=user_agent(), after=before
+        )
+        self.modified = False
+
     def forget(self) -> None:
         """Go on as nobody."""
         self._cookie = self.issued = self._browser = None
@@ -201,6 +209,11 @@ def begin_browser() -> "Browser":
 def replace_cookie(cookie: str) -> None:
     """After a sign-in: the new cookie goes out with the response."""
     _kept().replace(cookie)
+
+
+def begin_anew() -> None:
+    """After the session of this very browser ended with others: it goes on signed out, its pending request kept."""
+    _kept().begin_anew()
 
 
 def forget_browser() -> None:

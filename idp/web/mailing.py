@@ -9,9 +9,10 @@ import threading
 from contextlib import suppress
 from datetime import datetime
 from email import policy as email_policy
+from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime
+from email.utils import format_datetime, parseaddr
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ from idp.delivery import NotTaken
 from idp.outbox import Message, Template
 from idp.web.current import EXTENSION
 from idp.web.i18n import LANGUAGES, SPANISH, Language
+from idp.wiring import SettingsError
 
 _SUBJECTS = {
     "reminder": lazy_gettext("Cambio de contraseña de acceso en %(brand)s"),
@@ -44,7 +46,10 @@ _ENHANCED = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}")
 
 
 class Mailer:
-    """Sends one message to the mail server of the settings, over a connection of its own."""
+    """Sends one message to the mail server of the settings, over a connection of its own.
+
+    Refuses with `SettingsError` a sender that no mail can have.
+    """
 
     def __init__(self, app: Flask) -> None:
         settings = app.extensions[EXTENSION].settings
@@ -52,7 +57,7 @@ class Mailer:
         self._settings = settings
         parts = urlsplit(settings.issuer)
         self._host = parts.hostname or ""
-        self._sender = settings.mail_sender or f"avisos@{self._host}"
+        self._sender = _sender(settings.brand, settings.mail_sender or f"avisos@{self._host}")
         # Without its scheme: mail programs make a link of an address with one (W-10).
         self._sign_in_address = f"{parts.netloc}/login"
         app.config.update(
@@ -62,7 +67,7 @@ class Mailer:
             MAIL_PASSWORD=settings.mail_password or None,
             MAIL_USE_TLS=settings.mail_tls == "starttls",
             MAIL_USE_SSL=settings.mail_tls == "tls",
-            MAIL_DEFAULT_SENDER=self._sender,
+            MAIL_DEFAULT_SENDER=self._sender.addr_spec,
         )
         self._mail = flask_mail.Mail(app)
 
@@ -91,7 +96,7 @@ class Mailer:
         settings = self._settings
         recipient = _in_ascii(message.recipient)
         content = EmailMessage(email_policy.SMTP)
-        content["From"] = Address(settings.brand, addr_spec=self._sender)
+        content["From"] = self._sender
         content["To"] = recipient
         if settings.support_email:
             # "avísenos respondiendo a este correo"
@@ -101,7 +106,7 @@ class Mailer:
         content["Message-ID"] = f"<{message.id}@{_greeting(self._host)}>"
         # RFC 3834 section 5: no holiday notice comes back.
         content["Auto-Submitted"] = "auto-generated"
-        return _Letter(content, self._sender, recipient, text, html, language.tag)
+        return _Letter(content, self._sender.addr_spec, recipient, text, html, language.tag)
 
     def _render(self, message: Message, link: str | None, language: Language, now: datetime) -> tuple[str, str, str]:
         """Subject, text and HTML, in the language that is in force."""
@@ -119,7 +124,8 @@ class Mailer:
             "brand": settings.brand,
             "company": settings.company,
             "username": parameters["username"],
-            "name": _own_name(parameters.get("name", "")),
+            # The deck greets by name nowhere; an invitation does, since it comes unasked from a stranger.
+            "name": _own_name(parameters.get("name", "")) if kind == Template.INVITATION else "",
             "link": link,
             "date": date,
             "time": f"{local:%H:%M}",
@@ -277,6 +283,18 @@ def _wrap(text: str) -> str:
         for line in text.strip().splitlines()
     )
     return "\n".join(lines) + "\n"
+
+
+def _sender(brand: str, setting: str) -> Address:
+    """The address of the setting, which may have a name of its own in front, as in `Avisos <avisos@example.com>`."""
+    name, address = parseaddr(setting)
+    try:
+        if not setting.isprintable():  # `parseaddr` drops what it cannot read
+            raise ValueError("a control character")
+        return Address(name or brand, addr_spec=_in_ascii(address))
+    except (ValueError, HeaderParseError) as error:
+        # W-11. Not the mail's fault: it must not be refused for good.
+        raise SettingsError("IDP_MAIL_SENDER, IDP_BRAND: no mail can come from such a sender") from error
 
 
 def _in_ascii(address: str) -> str:

@@ -113,12 +113,15 @@ def test_the_permit_ends_with_the_invitation(house: House, now: datetime) -> Non
 @pytest.mark.spec("R-4")
 def test_disabling_ends_it_and_enabling_takes_a_new_invitation(house: House, now: datetime) -> None:
     permit = enter(house, now)
+    prepared = house.lifecycle.prepare_activation(permit, NEW, now)
     house.lifecycle.disable(NAME, now)
     with pytest.raises(AccountProblem, match="disabled"):
         house.lifecycle.invite(NAME, now)
     house.lifecycle.enable(NAME, now)
     with pytest.raises(PermitGone):
         house.lifecycle.prepare_activation(permit, NEW, now)
+    with pytest.raises(PermitGone):
+        house.lifecycle.activate(permit, prepared, question="dish", answer=ANSWER, now=now)
     house.lifecycle.invite(NAME, now)
     code = code_of(house, house.messages()[-1], now)
     assert activate(house, house.links.open(code, now), now) == NAME

@@ -139,6 +139,16 @@ def test_a_browser_that_comes_back_keeps_its_anonymous_session(house: House, now
     assert house.sessions.find(cookie, almost + 3 * policy.ANONYMOUS_SESSION_LIFETIME) is None
 
 
+@pytest.mark.spec("W-6")
+def test_a_browser_whose_session_ended_here_goes_on_under_its_name(house: House, now: datetime) -> None:
+    _, before = house.sessions.begin(now)
+    cookie, after = house.sessions.begin(now, after=before)
+    assert (after.browser, after.account_id) == (before.browser, None)
+    assert after.digest != before.digest
+    assert house.sessions.find(cookie, now) == after
+    assert house.sessions.begin(now)[1].browser != before.browser
+
+
 @pytest.mark.spec("W-3")
 def test_signing_out_kills_the_session_and_is_recorded_once(house: House, now: datetime) -> None:
     house.add("EKU9003173C9", now)

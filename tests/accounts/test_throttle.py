@@ -157,13 +157,32 @@ def test_only_a_comparison_that_failed_stays_counted(house: House, now: datetime
             house.sign_in(OWNER, wrong, now, address=HOME)
     assert left(house, now) == MOST - 3
     with pytest.raises(UsernameLocked):
-        house.sign_in(OWNER, "d", now, address=HOME)
+        house.sign_in(OWNER, "d", now, address=HOME)  # with a CAPTCHA answered; without one, see below
     with pytest.raises(CaptchaRefused):
         house.sign_in(OWNER, "d", now, address=HOME, captcha=None, captcha_due=True)
     house.add("usr.XIA190128J61", now - policy.PASSWORD_LIFETIME)
     with pytest.raises(PasswordExpired):
         house.sign_in("usr.XIA190128J61", PASSWORD, now, address=HOME)
     assert left(house, now) == MOST - 3
+
+
+@pytest.mark.spec("L-7", "L-9")
+def test_a_locked_name_is_no_way_to_make_us_hash_for_nothing(
+    house: House, now: datetime, tired: Callable[[int], None]
+) -> None:
+    """A locked refusal takes as long as a comparison (L-9), also where no CAPTCHA was answered: the address pays."""
+    for wrong in "abc":
+        with pytest.raises((WrongCredentials, UsernameLocked)):
+            house.sign_in(OWNER, wrong, now)
+    tired(5)
+    told = []
+    for _ in range(8):
+        try:
+            house.sign_in(OWNER, "d", now, address=HOME, captcha=None)
+        except (UsernameLocked, AddressThrottled) as refusal:
+            told.append(type(refusal))
+    assert told == [UsernameLocked] * 5 + [AddressThrottled] * 3
+    assert house.hasher.pretended == 5
 
 
 @pytest.mark.spec("L-7", "C-4")

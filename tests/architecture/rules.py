@@ -111,6 +111,7 @@ SPEC_ID = re.compile(
     r"""
     M\d+                                     # a row of the manual
     | (?:C|D|F|K|L|O|P|PW|Q|R|S|T|W)-\d+     # a requirement, or an attack that must fail
+    | A\ \d+(?:\.\d+){1,2}                  # OWASP ASVS 5.0.0
     | RFC\ \d{4}(?:\ §[\d.]+\d|\ §\d)?       # a standard, with its section
     | OIDC\ [A-Z][\w -]+?(?:\ §[\d.]+\d|\ §\d)?
     | (?:product|contract|ux|security)\ §\d+(?:\.\d+)?

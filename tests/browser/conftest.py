@@ -7,16 +7,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.catcher import Catcher
+from tests.rig import Rig, rig_in
 from tests.serving import (
     ROOT,
     Provider,
     clean_environment,
     free_port,
-    provider_in,
     start_server,
     stop_server,
     wait_until_it_answers,
@@ -29,6 +31,11 @@ QUIET = [
 ]
 """Chromium as root in a container, without a graphics card, that speaks to nobody by itself."""
 
+SUPPORT: dict[str, Any] = {
+    "IDP_SUPPORT_PHONE": "55 5000 0000",
+    "IDP_SUPPORT_EMAIL": "soporte@pac.example",
+    "IDP_SUPPORT_HOURS": "lunes a viernes, de 9:00 a 18:00 h",
+}
 ACCOUNTS = {
     "EKU9003173C9": (),
     "KICR630120NX3": (),
@@ -40,17 +47,30 @@ SCOPES = ("openid", "profile", "rfc", "offline_access", "mailbox:read", "mailbox
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """The two servers, and the passwords of the accounts."""
+    """Provider, its mail and the example mailbox, and the passwords of the accounts that have invoices."""
 
-    provider: Provider
+    rig: Rig
     mailbox: str
     passwords: dict[str, str]
+
+    @property
+    def provider(self) -> Provider:
+        return self.rig.provider
+
+    @property
+    def issuer(self) -> str:
+        return self.rig.issuer
+
+    @property
+    def catcher(self) -> Catcher:
+        return self.rig.catcher
 
 
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     folder = tmp_path_factory.mktemp("town")
-    with provider_in(folder / "provider", IDP_ALLOW_LOOPBACK_CLIENTS="1") as provider:
+    with rig_in(folder / "provider", workers=1, IDP_ALLOW_LOOPBACK_CLIENTS="1", **SUPPORT) as rig:
+        provider = rig.provider
         passwords = {username: provider.add_account(username, *options) for username, options in ACCOUNTS.items()}
         port = free_port()
         # Ports share cookies, hosts do not: the provider is `localhost`, the mailbox 127.0.0.1, as in the demo.
@@ -62,7 +82,6 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
             *("--grant", "authorization_code", "--grant", "refresh_token"),
             *(part for scope in SCOPES for part in ("--scope", scope)),
         )
-        provider.start(1, "--with-worker")
         own = clean_environment(
             {
                 "MAILBOX_ISSUER": provider.issuer,
@@ -91,7 +110,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
             process = start_server(command, folder=folder, environment=own, log=file)
         try:
             wait_until_it_answers(f"{address}/health", process, log)
-            yield Town(provider, address, passwords)
+            yield Town(rig, address, passwords)
         finally:
             stop_server(process)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from tests.browser.conftest import Town
-from tests.browser.walk import WAIT_MS, walking
+from tests.browser.walk import WAIT_MS, Look, walking
 
 pytestmark = [pytest.mark.browser, pytest.mark.enable_socket, pytest.mark.xdist_group("browser")]
 
@@ -54,31 +54,38 @@ def test_no_page_opens_in_a_frame_of_another_origin(
     context.close()
 
 
-@pytest.mark.spec("D-48")
+@pytest.mark.spec("D-48", "D-69", "W-3")
 def test_after_sign_out_neither_back_button_nor_old_cookie_shows_the_person(
     chromium: Browser, town: Town, screenshots: Path
 ) -> None:
-    username = "EKU9003173C9"
-    with walking(chromium, "after-sign-out", screenshots) as walk:
-        page, issuer = walk.page, town.provider.issuer
+    account = town.rig.add()
+    with walking(chromium, screenshots, Look()) as walk:
+        page, issuer = walk.page, town.issuer
         page.goto(f"{issuer}/login")
-        page.fill("#username", username)
-        page.fill("#password", town.passwords[username])
+        page.fill("#username", account.username)
+        page.fill("#password", account.password)
         page.click("#submit")
-        expect(page.locator("#username")).to_have_count(0)
-        page.goto(f"{issuer}/login")
-        assert username in page.content()
+        walk.arrive("account")
+        for path in ("sessions", "activity", "profile"):
+            page.goto(f"{issuer}/account/{path}")
+            walk.arrive("account")
+        assert account.username in page.content()
+        assert "Cuenta de prueba" in page.content()
         old = page.context.cookies(issuer)
 
         page.goto(f"{issuer}/logout")
         page.click("#submit")
         walk.arrive("signed-out")
-        page.go_back()
-        page.go_back()
-        assert username not in page.content()
+        for _ in range(5):
+            page.go_back()
+            assert account.username not in page.content()
+            assert "Cuenta de prueba" not in page.content()
+        for _ in range(5):
+            page.go_forward()
+            assert account.username not in page.content()
 
         page.context.clear_cookies()
         page.context.add_cookies(old)  # type: ignore[arg-type]  # what it gave it takes
-        page.goto(f"{issuer}/login")
+        page.goto(f"{issuer}/account")
         walk.arrive("signin")
-        assert username not in page.content()
+        assert account.username not in page.content()

@@ -67,12 +67,27 @@ def test_after_days_without_a_worker_the_nearest_step_alone_is_told(
 def test_two_workers_tell_nobody_twice(house: House, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "EXPIRY_WARNING_BATCH", 7)
     for number in range(40):
-        house.add(f"EKU90031{number % 28 + 1:02d}{'AB'[number // 28]}C9".replace("90031", "9003"), now)
+        house.add(f"EKU9003{number % 28 + 1:02d}{number // 28}C9", now)
     workers = [ExpiryWarnings(house.store, Outbox(house.store)) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         counts = list(pool.map(lambda each: each.enqueue_due(now + 29 * DAY), workers))
     assert sum(counts) == 40
     assert len({row.parameters["account_id"] for row in mails(house.store)}) == 40
+
+
+@pytest.mark.spec("M5", "F-6")
+def test_many_are_told_by_and_by_the_most_urgent_first(
+    house: House, warnings: ExpiryWarnings, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "EXPIRY_WARNINGS_AT_ONCE", 5)
+    monkeypatch.setattr(policy, "EXPIRY_WARNING_BATCH", 2)
+    for number in range(8):
+        house.add(f"EKU9003{number + 1:02d}3C9", now if number % 2 else now - 2 * DAY)
+    assert warnings.enqueue_due(now + 27 * DAY) == 5
+    assert sorted(row.parameters["days"] for row in mails(house.store)) == [1, 1, 1, 1, 3]
+    assert warnings.enqueue_due(now + 27 * DAY) == 3
+    assert warnings.enqueue_due(now + 27 * DAY) == 0
+    assert len({row.parameters["account_id"] for row in mails(house.store)}) == 8
 
 
 @pytest.mark.parametrize("state", [State.INVITED, State.DISABLED])

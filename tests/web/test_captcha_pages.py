@@ -20,7 +20,8 @@ from idp.ephemeral import Ephemeral
 from idp.settings import Settings
 from idp.web import assembly
 from idp.web.captcha import challenge, forget_challenge, fresh_challenge, problem_text, typed_answer
-from tests.web.conftest import SECRET, Page, Protocol, Sessions, Visitor
+from tests.web.conftest import SECRET, Page, Visitor
+from tests.web.doors import Protocol, Sessions
 
 PAGE = "/account/password"
 TEMPLATE = """{% from "captcha.html" import captcha_fields, captcha_refresh_form %}

@@ -90,7 +90,12 @@ def house(tmp_path: Path, keys_folder: Path) -> Iterator[House]:
         compat: dict[str, Any] = {
             "grant_types": ("authorization_code", "implicit"),
             "response_types": ("code", "id_token", "code id_token"),
-            "details": ClientDetails(response_modes=("form_post",)),
+            "details": ClientDetails(
+                response_modes=("form_post",),
+                logo_digest="0123abcd",
+                policy_uri="https://old.example/privacidad",
+                tos_uri="https://old.example/condiciones",
+            ),
         }
         registration = Registration(
             client_name=name.capitalize(),
@@ -300,6 +305,19 @@ def test_who_is_to_make_an_account_is_told_how_one_gets_one(house: House) -> Non
     assert "Las cuentas se abren por invitación" not in visitor.get(location(visitor.get(house.address("one"))))
     # Who has an account after all signs in, and goes on.
     assert "code" in sent(visitor.follow(house.sign_in(visitor, begun)))
+
+
+@pytest.mark.spec("OIDC Registration §2")
+def test_what_a_client_says_of_itself_stands_where_its_person_decides(house: House) -> None:
+    visitor = house.visitor()
+    begun = visitor.get(house.address("old", prompt="consent"))
+    consent = visitor.follow(visitor.follow(house.sign_in(visitor, begun)))
+    assert consent.screen == "consent"
+    for page in (visitor.get(location(visitor.get(house.address("old", prompt="login")))), consent):
+        assert 'href="https://old.example/privacidad"' in page
+        assert 'href="https://old.example/condiciones"' in page
+        assert f'src="/oauth/logo/{house.ids["old"]}/0123abcd.png"' in page
+    assert "app-links" not in visitor.get(location(visitor.get(house.address("one", prompt="login"))))
 
 
 @pytest.mark.spec("P-8", "D-09")

@@ -148,6 +148,7 @@ def _login_page(found: Waiting | None, form: SignInForm, message: Message | None
         form=form,
         failed=key in {"alert", "captcha", "wait"} or bool(form.errors),
         client_name=interaction.client_name if interaction is not None else None,
+        about=interaction,
         known=person.username if person is not None else None,
         invited_only=interaction is not None and interaction.asks_for_account,
         notice=key,

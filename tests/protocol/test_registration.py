@@ -1,6 +1,5 @@
 """Clients that register themselves: who may, what they may say, and what becomes of what they may not say."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any

@@ -8,7 +8,7 @@ from idp.web.messages import flask_response, protocol_request
 blueprint = Blueprint("token", __name__, url_prefix="/oauth")
 
 
-@blueprint.post("/token")
+@blueprint.post("/token", provide_automatic_options=False)
 def token() -> Response:
     return flask_response(services().protocol.token(protocol_request(), now()))
 
@@ -23,12 +23,12 @@ def introspect() -> Response:
     return flask_response(services().protocol.introspect(protocol_request(), now()))
 
 
-@blueprint.post("/revoke")
+@blueprint.post("/revoke", provide_automatic_options=False)
 def revoke() -> Response:
     return flask_response(services().protocol.revoke(protocol_request(), now()))
 
 
-@blueprint.route("/userinfo", methods=["GET", "POST"])
+@blueprint.route("/userinfo", methods=["GET", "POST"], provide_automatic_options=False)
 def userinfo() -> Response:
     return flask_response(services().protocol.userinfo(protocol_request(), now()))
 
@@ -37,7 +37,10 @@ def userinfo() -> Response:
 @blueprint.route("/revoke", methods=["OPTIONS"], endpoint="revoke_preflight")
 @blueprint.route("/userinfo", methods=["OPTIONS"], endpoint="userinfo_preflight")
 def preflight() -> Response:
-    """What a browser asks before a script of another origin may call (P-14)."""
+    """What a browser asks before a script of another origin may call (P-14).
+
+    Those endpoints leave out Flask's own answer to OPTIONS, which would come first and allow nothing.
+    """
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = "GET, POST"
     response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"

@@ -1,0 +1,131 @@
+"""npm oidc-client-ts in Chromium: a page without a server of its own signs in, refreshes, and signs out, unchanged."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.clients.conftest import House
+from tests.clients.scripts import FOLDER
+from tests.serving import free_port
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.browser, pytest.mark.xdist_group("clients")]
+
+LIBRARY = FOLDER / "node_modules" / "oidc-client-ts" / "dist" / "browser" / "oidc-client-ts.min.js"
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+PAGE = """<!doctype html><title>Aplicación</title><script src="/oidc.js"></script><script>
+const settings = SETTINGS
+const manager = new oidc.UserManager({
+  ...settings, userStore: new oidc.WebStorageStateStore({ store: sessionStorage }),
+})
+</script>"""
+
+
+@contextmanager
+def single_page_application(port: int, settings: dict[str, Any]) -> Iterator[None]:
+    """The page, the same at every path, and the library beside it."""
+    page = PAGE.replace("SETTINGS", json.dumps(settings)).encode()
+    library = LIBRARY.read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = {"/oidc.js": library, "/favicon.ico": b""}.get(self.path, page)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/javascript" if found is library else "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(found)))
+            self.end_headers()
+            self.wfile.write(found)
+
+        def log_message(self, *arguments: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("Chromium is missing: install it with `apt-get install chromium`")
+    if not LIBRARY.is_file():
+        pytest.skip("oidc-client-ts is missing: install it with `npm ci --prefix tests/clients`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+def sign_in(page: Page, house: House, application: str) -> None:
+    page.evaluate("void manager.signinRedirect({ state: { from: 'inicio' } })")
+    page.wait_for_selector('body[data-screen="signin"]')
+    page.fill("#username", house.username)
+    page.fill("#password", house.password)
+    page.click("#submit")
+    page.wait_for_selector('body[data-screen="consent"]')
+    page.click("#submit")
+    page.wait_for_url(f"{application}/regreso?*")
+
+
+@pytest.mark.spec("P-14")
+def test_page_signs_in_refreshes_and_signs_out(house: House, chromium: Browser) -> None:
+    port = free_port()
+    application = f"http://127.0.0.1:{port}"
+    client = house.register(
+        "none", redirect_uri=f"{application}/regreso", post_logout_redirect_uri=f"{application}/adios"
+    )
+    settings = {
+        "authority": house.provider.issuer,
+        "client_id": client.client_id,
+        "redirect_uri": client.redirect_uri,
+        "post_logout_redirect_uri": f"{application}/adios",
+        "scope": "openid email rfc offline_access",
+        "loadUserInfo": True,
+        "automaticSilentRenew": False,
+        "revokeTokensOnSignout": True,
+    }
+    complaints: list[str] = []
+    context = chromium.new_context(locale="es-MX")
+    try:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        with single_page_application(port, settings):
+            page.goto(f"{application}/")
+            sign_in(page, house, application)
+            user = page.evaluate("manager.signinCallback()")
+            assert user["profile"]["rfc"] == house.username
+            assert user["profile"]["email"] == "persona@cliente.example"
+            assert user["state"] == {"from": "inicio"}
+
+            # A refresh token by CORS from the page itself: a public client, so that the old one is dead afterwards.
+            renewed = page.evaluate("manager.signinSilent()")
+            assert renewed["access_token"] != user["access_token"]
+            assert renewed["refresh_token"] != user["refresh_token"]
+
+            page.evaluate("void manager.signoutRedirect()")
+            page.wait_for_url(f"{application}/adios*")
+            assert page.evaluate("manager.signoutCallback().then(() => true)")
+            assert page.evaluate("manager.getUser()") is None
+            page.goto(f"{house.provider.issuer}/login")
+            page.wait_for_selector('body[data-screen="signin"]')
+    finally:
+        context.close()
+    assert complaints == []

@@ -22,7 +22,7 @@ from idp.db import Store, engine_options
 from idp.protocol.clients import Clients, Registration
 from idp.protocol.details import ClientDetails
 from tests.browser.conftest import Town
-from tests.browser.walk import WAIT_MS, walking
+from tests.browser.walk import WAIT_MS, Look, walking
 
 pytestmark = [pytest.mark.browser, pytest.mark.enable_socket, pytest.mark.xdist_group("browser")]
 
@@ -126,7 +126,7 @@ def authorize(page: Page, town: Town, site: Site, **parameters: str) -> dict[str
 
 
 def test_signing_out_at_the_provider_signs_out_at_the_mailbox(chromium: Browser, town: Town, screenshots: Path) -> None:
-    with walking(chromium, "back-channel", screenshots) as walk:
+    with walking(chromium, screenshots, Look()) as walk:
         page = walk.page
         page.goto(f"{town.mailbox}/login")
         walk.arrive("signin")
@@ -154,7 +154,7 @@ def test_signing_out_at_the_provider_signs_out_at_the_mailbox(chromium: Browser,
 def test_frames_are_loaded_and_the_browser_goes_back(
     chromium: Browser, town: Town, site: Site, screenshots: Path, scripts: bool
 ) -> None:
-    with walking(chromium, f"front-channel-{scripts}", screenshots, scripts=scripts) as walk:
+    with walking(chromium, screenshots, Look(scripts=scripts)) as walk:
         page, issuer = walk.page, town.provider.issuer
         authorize(page, town, site)
         back = {"client_id": site.client_id, "post_logout_redirect_uri": f"{site.origin}/signed-out", "state": 'a "&1'}
@@ -179,7 +179,7 @@ def test_frames_are_loaded_and_the_browser_goes_back(
 
 def test_a_frame_that_hangs_holds_nobody_up(chromium: Browser, town: Town, site: Site, screenshots: Path) -> None:
     site.slow = 20.0
-    with walking(chromium, "front-channel-slow", screenshots) as walk:
+    with walking(chromium, screenshots, Look()) as walk:
         page, issuer = walk.page, town.provider.issuer
         authorize(page, town, site)
         back = {"client_id": site.client_id, "post_logout_redirect_uri": f"{site.origin}/signed-out"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from demo.people import USERS, DemoUser, make_password
+from demo.people import ORGANIZATION, USERS, DemoUser, make_password
 from demo.places import Places
 from demo.ready import describe
 from demo.standing import Standing, find_standings
@@ -59,6 +59,7 @@ def _make(services: Services, user: DemoUser, password: str | None, changed_at: 
         user.username,
         email=user.mailbox,
         name=user.name,
+        organization_rfc=ORGANIZATION if user.options else None,
         now=datetime.now(UTC),
         password=password,
         question=None if password is None else "dish",

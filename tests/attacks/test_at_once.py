@@ -146,12 +146,13 @@ def test_one_captcha_answer_twenty_times_is_good_once(rig: Rig) -> None:
 
 
 @pytest.mark.spec("R-9")
-def test_twenty_reminders_at_once_send_one_mail(rig: Rig) -> None:
+def test_sixty_reminders_at_once_send_one_mail(rig: Rig) -> None:
     account = rig.add()
-    people = [rig.person() for _ in range(20)]
+    # No password is hashed here: it takes so many until both workers are seen to have worked.
+    people = [rig.person() for _ in range(60)]
     calls = [post(person, person.ask_question(account.username), "form-reminder", "send-reminder") for person in people]
     with two_workers_work(rig.provider):
-        assert Counter(at_once(calls)) == {"sent": 20}
+        assert Counter(at_once(calls)) == {"sent": 60}
     rig.link(account)
     other = rig.add()
     rig.person().ask_link(other.username)

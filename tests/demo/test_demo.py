@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from honcho.environ import parse
 
+from demo.commands import run_idp, with_tools
 from demo.people import USERS, make_password
 from demo.places import ROOT, Places, check_ports
 from idp.accounts.passwords import check_new_password
@@ -92,10 +94,15 @@ def test_the_demo_starts_twice(tmp_path: Path, free_port: int) -> None:
     for path in (places.users_file, places.env_file):
         assert path.stat().st_mode & 0o077 == 0, path
 
+    by_kind = {user.kind: user.username for user in USERS}
+    run_idp(["account", "unlock", by_kind["locked"]], with_tools(parse(settings)))
     with _demo(environment, output):
+        shown = output.read_text()
+        assert f"{by_kind['locked']} was until you opened it" in shown
+        assert users[by_kind["locked"]]["password"] in shown
         assert json.loads(places.users_file.read_text()) == users
         assert places.env_file.read_text() == settings
-        assert "account" not in output.read_text().split("──", 1)[0]
+        assert "account" not in shown.split("──", 1)[0]
 
 
 @pytest.mark.enable_socket

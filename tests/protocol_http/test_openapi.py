@@ -1,7 +1,6 @@
 """docs/openapi.yaml is what the server does: whatever is sent, no 500 and only what the file declares."""
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,12 +47,12 @@ def client(office: Office) -> Client:
 
 
 @pytest.fixture(scope="module")
-def known(office: Office, client: Client) -> Iterator[dict[str, str]]:
+def known(office: Office, client: Client) -> dict[str, str]:
     """Headers that are right: of a client, and of a person's token."""
     relying_party = RelyingParty(office, client)
     answer = relying_party.sign_in(Person(office.provider.issuer), scope="openid email rfc mailbox:read")
     tokens = relying_party.redeem(answer)
-    yield {"client": basic(client), "token": f"Bearer {tokens['access_token']}"}
+    return {"client": basic(client), "token": f"Bearer {tokens['access_token']}"}
 
 
 def basic(client: Client) -> str:

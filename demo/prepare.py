@@ -72,6 +72,7 @@ def _settings(places: Places, kept: Mapping[str, str]) -> dict[str, str]:
 def _add_client(places: Places, environment: Mapping[str, str]) -> dict[str, str]:
     arguments = ["client", "add", "Buzón de facturas", "--redirect-uri", f"{places.mailbox}/callback"]
     arguments += ["--post-logout-redirect-uri", f"{places.mailbox}/signed-out", "--resource", places.mailbox]
+    arguments += ["--backchannel-logout-uri", f"{places.mailbox}/backchannel-logout"]
     for scope in SCOPES:
         arguments += ["--scope", scope]
     for grant in ("authorization_code", "refresh_token"):

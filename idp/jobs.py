@@ -1,4 +1,4 @@
-"""What runs on a clock: mail, warnings before passwords end, the sweep of what is over."""
+"""What runs on a clock: mail, logout notices, warnings before passwords end, the sweep of what is over."""
 
 import logging
 import threading
@@ -32,6 +32,7 @@ def run(services: Services, send: Send, stop: threading.Event) -> None:
     postman = Postman(services, send, stop)
     jobs = [
         _Job("mail", policy.MAIL_POLL_INTERVAL, postman.turn),
+        _Job("notices", policy.NOTICE_POLL_INTERVAL, lambda now: deliver_notices(services, now, stop)),
         _Job("warnings", policy.EXPIRY_WARNING_INTERVAL, lambda now: _warn(services, now)),
         _Job("sweep", policy.SWEEP_INTERVAL, lambda now: _sweep(services, now)),
     ]
@@ -72,6 +73,13 @@ def deliver_due(
         services.links.handed_over(tx, message.id, moment)
 
     return delivery.deliver_due(services.outbox, deliver, on_sent, now=now, limit=limit, stop=stop)
+
+
+def deliver_notices(services: Services, now: datetime, stop: threading.Event | None = None) -> None:
+    """Tell applications of the sessions that have ended (OIDC Back-Channel Logout)."""
+    done = services.notices.deliver_due(now, stop=stop)
+    if done:
+        _log.info("notices: %s", ", ".join(f"{count} {outcome}" for outcome, count in sorted(done.items())))
 
 
 def _warn(services: Services, now: datetime) -> None:

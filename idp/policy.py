@@ -136,8 +136,9 @@ NOTICE_LEASE = timedelta(minutes=1)
 NOTICE_KEPT = timedelta(days=30)
 """How long a notice that has ended is still known, for operators' questions."""
 
-NOTICE_SESSION_MARGIN = timedelta(hours=1)
-"""How long after the latest end of a session its clients are still known: the sweep that ends it may come late."""
+NOTICE_SESSION_MARGIN = timedelta(days=1)
+"""How long after what was the latest end of a session its clients are still known: who proves it again meanwhile
+lengthens the session, and the sweep that ends it may come late."""
 
 LOGOUT_TOKEN_LIFETIME = timedelta(minutes=2)
 """OIDC Back-Channel Logout section 4: "preferably at most two minutes in the future"."""

@@ -35,6 +35,7 @@ from idp.protocol.clients import Clients
 from idp.protocol.fetch import Fetcher
 from idp.protocol.grants import GrantServices
 from idp.protocol.messages import ProtocolRequest, ProtocolResponse
+from idp.protocol.notices import Notices
 from idp.protocol.server import ProtocolServer
 from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
@@ -60,6 +61,7 @@ class Services:
     lifecycle: Lifecycle
     directory: Directory
     expiry_warnings: ExpiryWarnings
+    notices: Notices
     protocol: ProtocolServer
 
     def check_ready(self, now: datetime) -> None:
@@ -77,6 +79,8 @@ class Services:
             "links": self.links.sweep(now),
             "mails": self.outbox.sweep(now),
             "registration_tokens": self.protocol.registrations.sweep(now),
+            # After the sessions, whose end is told to the clients that are forgotten here.
+            "notices": self.notices.sweep(now),
         }
 
 
@@ -100,10 +104,11 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     throttle = AddressThrottle(ephemeral)
     devices = Devices(store, enabled=settings.lockout_trusted_devices)
     captcha = Captcha(ephemeral, _derive_key(settings, "captcha"))
-    sessions = Sessions(store)
     directory = Directory(store, lockout)
     subjects = _Subjects(directory, settings)
-    client_keys = ClientKeys(Fetcher(allow_loopback=settings.allow_loopback_clients))
+    clients = Clients(store, sealing_key=_derive_key(settings, "client-secrets"))
+    fetcher = Fetcher(allow_loopback=settings.allow_loopback_clients)
+    client_keys = ClientKeys(fetcher)
     tokens = Tokens(
         store,
         ephemeral,
@@ -113,15 +118,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         pairwise_key=_derive_key(settings, "pairwise"),
         refresh_key=_derive_key(settings, "refresh"),
         refresh_grace=timedelta(seconds=settings.refresh_grace),
-        client_keys=client_keys,
     )
+    notices = Notices(store, clients, tokens, post_form=fetcher.post_form)
 
-    def revoke_grants(tx: Connection, account_id: str, now: datetime) -> None:
+    def end_all_of_account(tx: Connection, account_id: str, now: datetime) -> None:
         tokens.revoke_grants_of(tx, account_id, now=now)
+        notices.queue_for_account(tx, account_id, now)
 
-    def end_grants_of_session(tx: Connection, sid: str, now: datetime) -> None:
+    def end_all_of_session(tx: Connection, sid: str, now: datetime) -> None:
         tokens.end_session(tx, sid, now=now)
+        notices.queue_for_session(tx, sid, now)
 
+    sessions = Sessions(store, on_end=end_all_of_session)
     credentials = Credentials(store, hasher, lockout, throttle, devices, captcha, outbox)
     renewal = Renewal(
         store,
@@ -132,7 +140,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         devices,
         outbox,
         brand_words=brand_words,
-        on_change=revoke_grants,
+        on_change=end_all_of_account,
     )
     links = Links(store, ephemeral, _derive_key(settings, "links"), issuer=settings.issuer)
     return Services(
@@ -144,7 +152,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         captcha=captcha,
         sessions=sessions,
         devices=devices,
-        sign_in=SignIn(store, credentials, sessions, devices, renewal, on_sign_out=end_grants_of_session),
+        sign_in=SignIn(store, credentials, sessions, devices, renewal, on_sign_out=end_all_of_session),
         recovery=Recovery(
             store,
             hasher,
@@ -166,7 +174,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             devices,
             renewal,
             outbox,
-            on_sign_out=end_grants_of_session,
+            on_sign_out=end_all_of_session,
         ),
         lifecycle=Lifecycle(
             store,
@@ -177,19 +185,13 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             devices,
             outbox,
             brand_words=brand_words,
-            on_disable=revoke_grants,
+            on_disable=end_all_of_account,
         ),
         directory=directory,
         expiry_warnings=ExpiryWarnings(store, outbox),
+        notices=notices,
         protocol=ProtocolServer.over(
-            GrantServices(
-                store,
-                ephemeral,
-                Clients(store, sealing_key=_derive_key(settings, "client-secrets")),
-                tokens,
-                subjects,
-                client_keys,
-            ),
+            GrantServices(store, ephemeral, clients, tokens, subjects, client_keys),
             keys,
             registration=settings.registration,
         ),

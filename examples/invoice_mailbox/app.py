@@ -9,13 +9,24 @@ from zoneinfo import ZoneInfo
 from flask import Flask, g, jsonify, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
-from idp_kit import AccessToken, AccessTokenVerifier, Decision, InvalidRetention, InvalidToken, JwksCache, visible_from
+from idp_kit import (
+    AccessToken,
+    AccessTokenVerifier,
+    Decision,
+    InvalidRetention,
+    InvalidToken,
+    JwksCache,
+    KeySource,
+    LogoutTokenVerifier,
+    visible_from,
+)
 from requests.adapters import BaseAdapter
 from sqlalchemy import text
 from werkzeug.exceptions import NotFound
 
 from invoice_mailbox.access import Mailbox, get_browser
 from invoice_mailbox.api import PAGE_SIZE, add_api, get_page, xml_response
+from invoice_mailbox.backchannel import add_backchannel_logout
 from invoice_mailbox.config import Config
 from invoice_mailbox.database import get_secret, open_database
 from invoice_mailbox.frame import add_errors, add_frame
@@ -33,12 +44,12 @@ CENTRAL_MEXICO = ZoneInfo("America/Mexico_City")
 def create_app(
     config: Config,
     *,
-    verifier: AccessTokenVerifier | None = None,
+    keys: KeySource | None = None,
     adapter: BaseAdapter | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     scan_interval: float = 3.0,
 ) -> Flask:
-    """The mailbox. `verifier`, `adapter` (how the provider is reached) and `clock` are for those who test it."""
+    """The mailbox. `keys`, `adapter` (how the provider is reached) and `clock` are for those who test it."""
     app = Flask(__name__)
     engine = open_database(config.instance)
     app.config.update(
@@ -50,8 +61,8 @@ def create_app(
     )
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    if verifier is None:
-        verifier = AccessTokenVerifier(config.issuer, config.audience, JwksCache(config.issuer))
+    keys = keys or JwksCache(config.issuer)
+    verifier = AccessTokenVerifier(config.issuer, config.audience, keys)
     provider = Provider(
         issuer=config.issuer,
         client_id=config.client_id,
@@ -65,9 +76,11 @@ def create_app(
     mailbox.store.refresh(clock())
     add_frame(app, mailbox)
     # After the frame, so that its refusal is a page in the reader's language.
-    CSRFProtect(app)
+    csrf = CSRFProtect(app)
     _add_pages(app, mailbox)
     _add_sign_in(app, mailbox)
+    # The provider calls it, with a token and without a cookie.
+    csrf.exempt(add_backchannel_logout(app, mailbox, LogoutTokenVerifier(config.issuer, config.client_id, keys)))
     add_api(app, mailbox)
     add_errors(app)
     return app
@@ -181,7 +194,8 @@ def _add_sign_in(app: Flask, mailbox: Mailbox) -> None:
         except InvalidRetention:
             # A user without a mailbox; the pages will say so.
             log.info("signed in without a mailbox claim")
-        browser.start(tokens)
+        sid = person.get("sid")
+        browser.start(tokens, provider_session=(person["sub"], sid if isinstance(sid, str) else None))
         name = person.get("name")
         browser["name"] = name[:80] if isinstance(name, str) else ""
         return redirect(url_for("invoice", key=key) if key else url_for("index"), 303)

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
+from idp_kit import LogoutToken
 from sqlalchemy import JSON, Column, Engine, Float, String, Table, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from werkzeug.datastructures import CallbackDict
@@ -35,6 +36,20 @@ session_table = Table(
     Column("seen_at", Float, nullable=False, index=True),
 )
 
+provider_session_table = Table(
+    "provider_session",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("sub", String, nullable=False, index=True),
+    Column("sid", String, index=True),
+)
+"""Which session at the provider a session of ours, by its `id`, came from: the provider says when it has ended."""
+
+logout_token_table = Table(
+    "logout_token", metadata, Column("jti", String, primary_key=True), Column("until", Float, nullable=False)
+)
+"""Logout tokens that were obeyed, for as long as they could come again."""
+
 
 class BrowserSession(CallbackDict, SessionMixin):  # type: ignore[type-arg]  # Flask asks for a plain mapping
     """What Flask calls `session`; `tokens` is beside it, so that two requests cannot overwrite each other's."""
@@ -46,6 +61,7 @@ class BrowserSession(CallbackDict, SessionMixin):  # type: ignore[type-arg]  # F
         super().__init__(data or {}, on_update)
         self.handle = handle
         self.tokens = tokens
+        self.provider_session: tuple[str, str | None] | None = None
         self.retired: list[str] = []
         self.new = data is None
         self.modified = False
@@ -55,12 +71,16 @@ class BrowserSession(CallbackDict, SessionMixin):  # type: ignore[type-arg]  # F
         """What finds the row: the handle's digest, so that who reads the table cannot sign in with it."""
         return hashlib.sha256(self.handle.encode()).hexdigest()
 
-    def start(self, tokens: dict[str, str] | None) -> None:
-        """Begin anew under another handle, so that whoever planted or kept the old one has nothing."""
+    def start(self, tokens: dict[str, str] | None, *, provider_session: tuple[str, str | None] | None = None) -> None:
+        """Begin anew under another handle, so that whoever planted or kept the old one has nothing.
+
+        `provider_session` is `sub` and `sid` of the provider's session, which may end this one.
+        """
         self.retired.append(self.id)
         self.clear()
         self.handle = secrets.token_urlsafe(32)
         self.tokens = tokens
+        self.provider_session = provider_session
         self.new = self.modified = True
 
 
@@ -111,9 +131,31 @@ class Sessions(SessionInterface):
             self._write(delete(session_table).where(or_(idle, old)))
             row = {"id": session.id, "data": dict(session), "tokens": session.tokens}
             self._write(insert(session_table).values(**row, created_at=now, seen_at=now))
+            if session.provider_session is not None:
+                sub, sid = session.provider_session
+                self._write(insert(provider_session_table).values(id=session.id, sub=sub, sid=sid))
+                alive = select(session_table.c.id)
+                self._write(delete(provider_session_table).where(provider_session_table.c.id.not_in(alive)))
             response.set_cookie(COOKIE, session.handle, httponly=True, samesite="Lax", secure=self._secure, path="/")
         else:
             self._write(update(session_table).where(session_table.c.id == session.id).values(data=dict(session)))
+
+    def end_for(self, token: LogoutToken) -> int | None:
+        """End every session that came from the one that ended at the provider; how many, or None for a replay."""
+        now, theirs = self._clock().timestamp(), provider_session_table
+        seen = insert(logout_token_table).values(jti=token.jti, until=token.replayable_until.timestamp())
+        # Section 2.6: by `sid` where there is one, and then `sub` has to be its own.
+        named = [theirs.c.sid == token.sid] if token.sid is not None else []
+        named += [theirs.c.sub == token.sub] if token.sub is not None else []
+        with self._engine.begin() as connection:
+            connection.execute(delete(logout_token_table).where(logout_token_table.c.until < now))
+            if connection.execute(seen.on_conflict_do_nothing()).rowcount == 0:
+                return None
+            ended = connection.execute(
+                delete(session_table).where(session_table.c.id.in_(select(theirs.c.id).where(*named)))
+            )
+            connection.execute(delete(theirs).where(*named))
+        return ended.rowcount
 
     def get_tokens(self, session: BrowserSession) -> dict[str, str] | None:
         """The session's tokens as they are now, which another request may have refreshed or ended meanwhile."""

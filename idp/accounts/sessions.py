@@ -3,6 +3,7 @@
 import secrets
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -77,11 +78,23 @@ class Browser:
     """This very look-up found that the person had been away for too long, and signed them out."""
 
 
-class Sessions:
-    """The sessions of browsers, signed in or not, each found by the digest of its cookie (W-1)."""
+OnEnd = Callable[[Connection, str, datetime], None]
 
-    def __init__(self, store: Store) -> None:
+
+def _end_nothing_more(tx: Connection, sid: str, now: datetime) -> None:
+    """Where accounts stand alone, nothing else hangs on a session."""
+
+
+class Sessions:
+    """The sessions of browsers, signed in or not, each found by the digest of its cookie (W-1).
+
+    `on_end` joins the transaction in which a session ends by the clock, so that what hangs on its `sid` ends with it;
+    where a person or an operator ends one, the door that was asked sees to that.
+    """
+
+    def __init__(self, store: Store, *, on_end: OnEnd = _end_nothing_more) -> None:
         self._store = store
+        self._on_end = on_end
 
     def find(self, cookie: str, now: datetime) -> Browser | None:
         """The session of this cookie, judged at `now`; None where there is none any more.
@@ -96,7 +109,7 @@ class Sessions:
         if row is None or now >= row.expires_at:
             return None
         if row.account_id is not None and now >= row.last_seen_at + policy.SESSION_IDLE_LIFETIME:
-            if not self._sign_out_idle(row.id, now):
+            if not self._sign_out_idle(row.id, row.sid, now):
                 return self.find(cookie, now)  # another request of this browser came first
             return Browser(row.id, row.browser, dict(row.data), ended_idle=True)
         if now >= row.last_seen_at + policy.SESSION_TOUCH_INTERVAL:
@@ -190,7 +203,11 @@ class Sessions:
     def sweep(self, now: datetime) -> int:
         """Delete the rows that have ended; how many went."""
         with self._store.write() as tx:
-            return int(tx.execute(delete(_S).where(_S.expires_at <= now)).rowcount)
+            ended = tx.scalars(delete(_S).where(_S.expires_at <= now).returning(_S.sid)).all()
+            for sid in ended:
+                if sid is not None:
+                    self._on_end(tx, sid, now)
+        return len(ended)
 
     # -- what a person sees of the own sessions (W-9) ----------------------------------------------------------------
 
@@ -260,7 +277,7 @@ class Sessions:
         with self._store.write() as tx:
             tx.execute(update(_S).where(_S.id == digest, _S.last_seen_at < now, still).values(changed))
 
-    def _sign_out_idle(self, digest: str, now: datetime) -> bool:
+    def _sign_out_idle(self, digest: str, sid: str | None, now: datetime) -> bool:
         idle = update(_S).where(
             _S.id == digest,
             _S.account_id.is_not(None),
@@ -276,7 +293,10 @@ class Sessions:
             "expires_at": now + policy.ANONYMOUS_SESSION_LIFETIME,
         }
         with self._store.write() as tx:
-            return tx.execute(idle.values(signed_out)).rowcount == 1
+            is_first = tx.execute(idle.values(signed_out)).rowcount == 1
+            if is_first and sid is not None:
+                self._on_end(tx, sid, now)
+        return is_first
 
 
 def _digest(cookie: str) -> str:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from idp.protocol.authorize import Decision, FormPost, NeedsConsent, NeedsSignIn, Posted
 from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
-from idp.web.browser import begin_browser, current_browser, take_message
+from idp.web.browser import begin_browser, browser_state, current_browser, take_message
 from idp.web.current import now, services
 from idp.web.errors import render_error, stale_form_text
 from idp.web.forms import ConsentForm
@@ -44,12 +44,17 @@ def authorize() -> AnyResponse:
                 authentication=authentication,
                 browser=None if browser is None else browser.browser,
                 now=now(),
+                browser_state=browser_state(),
             )
         elif posted is not None:
             if request.method == "HEAD":
                 raise MethodNotAllowed(valid_methods=["GET", "POST"])  # it would spend the handle
             decision = door.begin_posted(
-                posted, authentication=authentication, browser=lambda: begin_browser().browser, now=now()
+                posted,
+                authentication=authentication,
+                browser=lambda: begin_browser().browser,
+                now=now(),
+                browser_state=browser_state(),
             )
         else:
             decision = door.begin(
@@ -57,6 +62,7 @@ def authorize() -> AnyResponse:
                 authentication=authentication,
                 browser=lambda: begin_browser().browser,
                 now=now(),
+                browser_state=browser_state(),
             )
     except OAuth2Error as error:
         return _refuse(error)
@@ -153,6 +159,7 @@ def decide() -> AnyResponse:
             authentication=authentication_of(browser),
             browser=None if browser is None else browser.browser,
             now=now(),
+            browser_state=browser_state(),
         )
     except InteractionGone:
         return render_error("gone", 400)

@@ -1,16 +1,20 @@
-"""`/oauth/logout`: RP-initiated logout."""
+"""`/oauth/logout`: RP-initiated logout; `/oauth/check_session`: the frame of session management."""
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from typing import cast
+
+from flask import Blueprint, current_app, make_response, redirect, render_template, request, url_for
 from werkzeug import Response
 
-from idp.protocol.errors import InteractionGone, OAuth2Error
+from idp.policy import CHECK_SESSION_CACHE_LIFETIME
+from idp.protocol.errors import InteractionGone, InvalidRedirectUri, OAuth2Error
 from idp.protocol.logout import EndSession, NeedsConfirmation
-from idp.web.browser import begin_browser, current_browser, forget_browser
+from idp.web.browser import BrowserSessions, begin_browser, current_browser
 from idp.web.current import now, services
 from idp.web.errors import render_error
 from idp.web.forms import SignOutForm
-from idp.web.headers import allow_form_action
+from idp.web.headers import allow_form_action, allow_framing
 from idp.web.messages import protocol_request
+from idp.web.signing_out import sign_out, signed_out_page
 from idp.wiring import authentication_of
 
 blueprint = Blueprint("end_session", __name__)
@@ -27,17 +31,27 @@ def logout() -> Response | str:
             now=now(),
         )
     except OAuth2Error as error:
-        return render_error("request", 400, detail=error.error)
+        kind = "redirect" if isinstance(error, InvalidRedirectUri) else "request"
+        return render_error(kind, 400, detail=error.error)
     if isinstance(decision, NeedsConfirmation):
-        return redirect(url_for("end_session.ask", logout=decision.logout), 303)
+        # url_for leaves out what is None.
+        ui_locales = request.args.get("ui_locales")
+        return redirect(url_for("end_session.ask", logout=decision.logout, ui_locales=ui_locales), 303)
     return _end(decision)
 
 
 @blueprint.post("/oauth/logout")
 def post_logout() -> Response:
     """The same by POST. Sent on as GET, since a form of another site comes without our cookie (SameSite=Lax)."""
-    form = (protocol_request().form or b"").decode("latin-1")
-    return redirect(url_for("end_session.logout") + ("?" + form if form else ""), 303)
+    sent = protocol_request()
+    # What stands in both is given twice, and refused there (P-3).
+    query = "&".join(filter(None, (sent.query, (sent.form or b"").decode("latin-1"))))
+    response = redirect(url_for("end_session.logout"), 303)
+    if query:
+        # Not through werkzeug, which rewrites what it takes for an IRI.
+        response.headers["Location"] += "?" + query
+    response.autocorrect_location_header = False
+    return response
 
 
 @blueprint.get("/logout/confirm")
@@ -77,14 +91,24 @@ def confirm() -> Response | str:
     return _end(decision, everywhere=request.form.get("everywhere") == "1")
 
 
+@blueprint.get("/oauth/check_session")
+def check_session() -> Response:
+    """OIDC Session Management section 3.3: asked by a relying party's frame, it says whether anything has changed.
+
+    The same for everybody: what it looks at is the cookie in the browser, by script.
+    """
+    allow_framing()
+    cookie = cast(BrowserSessions, current_app.session_interface).state_cookie_name
+    response = make_response(render_template("logout/check_session.html", cookie=cookie))
+    response.headers["Cache-Control"] = f"public, max-age={int(CHECK_SESSION_CACHE_LIFETIME.total_seconds())}"
+    return response
+
+
 def _end(decision: EndSession, *, everywhere: bool = False) -> Response | str:
-    browser = current_browser()
-    if browser is not None:
-        services().sign_in.sign_out(browser, now(), everywhere=everywhere)
-        forget_browser()
-    if decision.return_uri is not None:
-        response = redirect(decision.return_uri, 303)
-        response.headers["Location"] = decision.return_uri
-        response.autocorrect_location_header = False
-        return response
-    return render_template("logout/signed_out.html", client_name=decision.client_name, return_url=None)
+    frames = sign_out(everywhere=everywhere)
+    if frames or decision.return_uri is None:
+        return signed_out_page(frames, return_uri=decision.return_uri, client_name=decision.client_name)
+    response = redirect(decision.return_uri, 303)
+    response.headers["Location"] = decision.return_uri
+    response.autocorrect_location_header = False
+    return response

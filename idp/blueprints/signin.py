@@ -18,7 +18,7 @@ from idp.accounts.errors import (
 )
 from idp.policy import LOCKOUT_ATTEMPTS, LOCKOUT_DURATION
 from idp.web.attempts import attempt, keep_device, note_failure, note_image, shows_image
-from idp.web.browser import Message, current_browser, forget_browser, replace_cookie, say_once, take_message
+from idp.web.browser import Message, current_browser, replace_cookie, say_once, take_message
 from idp.web.captcha import challenge, fresh_challenge, problem_text
 from idp.web.current import now, services
 from idp.web.errors import say_wait, stale_form_text, wait_text
@@ -27,6 +27,8 @@ from idp.web.headers import allow_form_action
 from idp.web.interactions import Waiting, address_of, after_sign_in_address, resume_address, see_other, waiting
 from idp.web.passwords import changed_text
 from idp.web.permits import hold
+from idp.web.signing_out import sign_out as sign_out_here
+from idp.web.signing_out import signed_out_page
 
 if TYPE_CHECKING:
     from idp.accounts.credentials import Person
@@ -120,7 +122,7 @@ def _keep_typed(typed: str) -> None:
 def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The same page once more with a fresh token, the pending request kept (ux.md section 4)."""
     if request.endpoint == "signin.sign_out":
-        page = _confirm_page("stale") or render_template("logout/signed_out.html")
+        page = _confirm_page("stale") or signed_out_page()
         return page, 400
     return _login_page(waiting(), SignInForm(formdata=None), Message("stale")), 400
 
@@ -146,6 +148,7 @@ def _login_page(found: Waiting | None, form: SignInForm, message: Message | None
         form=form,
         failed=key in {"alert", "captcha", "wait"} or bool(form.errors),
         client_name=interaction.client_name if interaction is not None else None,
+        about=interaction,
         known=person.username if person is not None else None,
         invited_only=interaction is not None and interaction.asks_for_account,
         notice=key,
@@ -191,17 +194,14 @@ def _username_shown(form: SignInForm, interaction: "Interaction | None", typed: 
 @blueprint.get("/logout")
 def sign_out_page() -> ResponseReturnValue:
     """Ask; a GET signs nobody out. Who is not signed in has nothing to end, and is told so."""
-    return _confirm_page() or render_template("logout/signed_out.html")
+    return _confirm_page() or signed_out_page()
 
 
 @blueprint.post("/logout")
 def sign_out() -> ResponseReturnValue:
     """End this browser's session on the server too, and, where it is asked for, those of the other devices."""
-    browser = current_browser()
-    if browser is not None:
-        services().sign_in.sign_out(browser, now(), everywhere=request.form.get("everywhere") == "1")
-        forget_browser()
-    return see_other(url_for(".sign_out_page"))
+    frames = sign_out_here(everywhere=request.form.get("everywhere") == "1")
+    return signed_out_page(frames) if frames else see_other(url_for(".sign_out_page"))
 
 
 def _confirm_page(notice: str | None = None) -> str | None:

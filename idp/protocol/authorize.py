@@ -95,6 +95,11 @@ class Interaction:
     """Claims asked for by name that no scope of the request gives."""
     new_claims: tuple[str, ...] = ()
     """Those of `extra_claims` that the person has not allowed before."""
+    logo_path: str | None = None
+    client_uri: str | None = None
+    policy_uri: str | None = None
+    tos_uri: str | None = None
+    """What the client says of itself; the logo is served by us (P-15)."""
     asks_for_account: bool = False
     """`prompt=create`: the client believes that the person has no account yet."""
 
@@ -235,6 +240,10 @@ class Authorizations:
             retention_days=days,
             extra_claims=extra,
             new_claims=tuple(name for name in extra if name not in allowed.claims),
+            logo_path=client.logo_path,
+            client_uri=client.details.client_uri,
+            policy_uri=client.details.policy_uri,
+            tos_uri=client.details.tos_uri,
             asks_for_account=request.asks_for("create"),
         )
 
@@ -323,7 +332,7 @@ class Authorizations:
                 extra = _extra_claims(request)
                 self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
             answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
-        if browser_state is not None:
+        if browser_state is not None and "openid" in request.scopes:
             answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)
         return respond(request.reply_to, answer, issuer=self._tokens.issuer)
 

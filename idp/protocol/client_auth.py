@@ -3,9 +3,8 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote_plus
 
 from idp_kit.errors import InvalidToken
@@ -48,8 +47,7 @@ class AuthenticationServices(Protocol):
         """What an assertion may be for: our issuer, and for profiles that say so our token endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Presented:
+class _Presented(NamedTuple):
     """How a client presented itself; nothing of it is believed yet."""
 
     method: str

@@ -12,7 +12,7 @@ from idp import policy
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
 from idp.protocol.clients import Client, Clients
-from idp.protocol.errors import InteractionGone, InvalidRequest
+from idp.protocol.errors import InteractionGone, InvalidRedirectUri, InvalidRequest
 from idp.protocol.messages import once, parse_pairs, with_parameters
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import read_id_token_hint
@@ -54,8 +54,10 @@ class Logouts:
         """Answer a request of a client, or of nobody in particular.
 
         It proceeds by itself only with an `id_token_hint` of this very session, or where nobody is signed in;
-        otherwise a person confirms (P-12). Returns lead only to an address that the client registered, to the
-        letter; a request that names another one is refused with `InvalidRequest`, and nobody is signed out.
+        otherwise a person confirms (P-12): a hint of another session or person, one that is none of ours, or none.
+        Returns lead only to an address that the client registered, to the letter; a request that names another one,
+        or names one without saying whose it is, is refused with `InvalidRedirectUri`, and nobody is signed out.
+        `logout_hint` says who is meant, which matters to a provider that keeps several people at one browser.
         """
         parameters = once(parse_pairs(query))
         hint = parameters.get("id_token_hint")
@@ -63,12 +65,11 @@ class Logouts:
         client = self._find_client(parameters.get("client_id"), claims)
         uri = parameters.get("post_logout_redirect_uri")
         if uri is not None and (client is None or uri not in client.post_logout_redirect_uris):
-            raise InvalidRequest("The post_logout_redirect_uri is not registered for the client.")
+            raise InvalidRedirectUri("The post_logout_redirect_uri is not registered for the client.")
         return_uri = None if uri is None else with_parameters(uri, {"state": parameters.get("state")})
         client_name = None if client is None else client.client_name
-        if authentication is None or (
-            claims is not None and (claims.get("sub"), claims.get("sid")) == (authentication.sub, authentication.sid)
-        ):
+        # By the session and not by `sub`, which is another one for each client where it is pairwise.
+        if authentication is None or (claims is not None and claims.get("sid") == authentication.sid):
             return EndSession(return_uri, client_name)
         handle = secrets.token_urlsafe(24)
         value = {"browser": browser(), "return_uri": return_uri, "client_name": client_name}

@@ -11,31 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from idp_kit.logout import LOGOUT_EVENT, LOGOUT_TYP
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from idp import audit, policy
 from idp.db import Store, StoreUnavailable
-from idp.keys import KeyRing
 from idp.protocol.clients import Client, Clients
+from idp.protocol.fetch import FetchProblem
 from idp.protocol.messages import with_parameters
 from idp.protocol.models import ClientRecord, LogoutDelivery, SessionClient
+from idp.protocol.tokens import Tokens
 
 _log = logging.getLogger(__name__)
 
-LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-"""OIDC Back-Channel Logout section 2.4."""
-
-LOGOUT_TOKEN_TYP = "logout+jwt"
-"""The same section: so that no other kind of token is taken for one, nor one for another kind (T-1)."""
-
-PostForm = Callable[[str, Mapping[str, str], datetime], int]
-"""Posts a form to an address of a client's registration under the rules of P-15; the status of the answer.
-
-Raises whatever it likes where there is no answer. Called from several threads at once."""
-
-SubjectFor = Callable[[Client, str], str]
-"""The `sub` under which a client knows an account (OIDC Core section 8)."""
+PostForm = Callable[[str, Mapping[str, str]], int]
+"""`Fetcher.post_form`: the status of the answer, or `FetchProblem`. Called from several threads at once."""
 
 _S, _D, _C = SessionClient, LogoutDelivery, ClientRecord
 _ERROR_LENGTH_MAX = 200
@@ -80,21 +71,10 @@ class Notice:
 class Notices:
     """Who is told of the end of a session, and the telling."""
 
-    def __init__(
-        self,
-        store: Store,
-        clients: Clients,
-        keys: KeyRing,
-        *,
-        issuer: str,
-        sub_for: SubjectFor,
-        post_form: PostForm,
-    ) -> None:
+    def __init__(self, store: Store, clients: Clients, tokens: Tokens, *, post_form: PostForm) -> None:
         self._store = store
         self._clients = clients
-        self._keys = keys
-        self._issuer = issuer
-        self._sub_for = sub_for
+        self._tokens = tokens
         self._post_form = post_form
 
     # -- at the end of a session -------------------------------------------------------------------------------------
@@ -143,7 +123,7 @@ class Notices:
             uri = client.details.frontchannel_logout_uri
             if uri is not None:
                 told = client.details.frontchannel_logout_session_required
-                frames.append(with_parameters(uri, {"iss": self._issuer, "sid": sid} if told else {}))
+                frames.append(with_parameters(uri, {"iss": self._tokens.issuer, "sid": sid} if told else {}))
         return tuple(frames)
 
     # -- the worker --------------------------------------------------------------------------------------------------
@@ -180,11 +160,14 @@ class Notices:
             return int(sessions + tx.execute(delete(_D).where(_D.ended_at < now - policy.NOTICE_KEPT)).rowcount)
 
     def mint(self, notice: Notice, client: Client, now: datetime) -> str:
-        """The logout token (OIDC Back-Channel Logout section 2.4): with `sub` and `sid`, and never a nonce."""
+        """The logout token (OIDC Back-Channel Logout section 2.4): with `sub` and `sid`, and never a nonce.
+
+        Signed as the client's ID tokens are, and encrypted where they are.
+        """
         issued_at = int(now.timestamp())
         claims = {
-            "iss": self._issuer,
-            "sub": self._sub_for(client, notice.account_id),
+            "iss": self._tokens.issuer,
+            "sub": self._tokens.sub_for(client, notice.account_id),
             "aud": client.client_id,
             "iat": issued_at,
             "exp": issued_at + int(policy.LOGOUT_TOKEN_LIFETIME.total_seconds()),
@@ -193,7 +176,7 @@ class Notices:
             "sid": notice.sid,
             "events": {LOGOUT_EVENT: {}},
         }
-        return self._keys.sign(claims, typ=LOGOUT_TOKEN_TYP, alg=client.id_token_signed_response_alg, now=now)
+        return self._tokens.sealing.seal_id_token(claims, client, now, typ=LOGOUT_TYP)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -232,12 +215,14 @@ class Notices:
             return "the client asks for no notices any more", True
         try:
             token = self.mint(notice, client, now)
-            status = self._post_form(client.backchannel_logout_uri, {"logout_token": token}, now)
+            status = self._post_form(client.backchannel_logout_uri, {"logout_token": token})
+        except FetchProblem as error:
+            return str(error), False
         except StoreUnavailable:
             raise
         except Exception as error:
-            # Its kind alone: the text of a library's error may hold anything (O-2).
-            return type(error).__name__, False
+            # Ours, such as a key that cannot be read; its kind alone, since its text may hold anything (O-2).
+            return f"our own error: {type(error).__name__}", False
         # OIDC Back-Channel Logout section 2.8: 200, and 204 from frameworks that make one of an empty body; 400 says
         # that the client will not have it.
         return (None if status in {200, 204} else f"HTTP {status}"), status == 400

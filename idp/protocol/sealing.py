@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from joserfc import jwe
 from joserfc.errors import JoseError
@@ -21,7 +21,9 @@ DEFAULT_ENC = "A128CBC-HS256"
 class ClientKeySource(Protocol):
     """Where the keys of a client are found: `client_keys.ClientKeys`."""
 
-    def find_key(self, client: "Client", *, kid: str | None, alg: str, use: str, now: datetime) -> Any | None:
+    def find_key(
+        self, client: "Client", *, kid: str | None, alg: str, use: Literal["sig", "enc"], now: datetime
+    ) -> Any | None:
         """The parsed public key of the client for `alg`, or None."""
 
 
@@ -42,9 +44,10 @@ class Sealing:
             if alg is not None:
                 self._find_key(client, alg, now)
 
-    def seal_id_token(self, claims: dict[str, Any], client: "Client", now: datetime) -> str:
+    def seal_id_token(self, claims: dict[str, Any], client: "Client", now: datetime, *, typ: str = "JWT") -> str:
+        """An ID token, or by its `typ` another that is signed and encrypted as the client's ID tokens are."""
         details = client.details
-        signed = self._keys.sign(claims, typ="JWT", alg=client.id_token_signed_response_alg, now=now)
+        signed = self._keys.sign(claims, typ=typ, alg=client.id_token_signed_response_alg, now=now)
         alg = details.id_token_encrypted_response_alg
         if alg is None:
             return signed

@@ -233,6 +233,8 @@ class ProtocolServer:
             row = self.services.tokens.find_refresh_token(token, connection)
         if row is None or row.grant.client_id != client.client_id or row.is_spent:
             return None
+        if "refresh_token" not in client.grant_types:
+            return None  # it could not be used
         if row.grant.revoked_at is not None or row.expires_at <= now:
             return None
         if self.services.subjects.find_subject(row.grant.sub) is None:

@@ -34,7 +34,9 @@ def install(app: Flask, services: "Services") -> None:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.session_interface = BrowserSessions(secure=settings.is_secure)
+    app.session_interface = BrowserSessions(
+        secure=settings.is_secure, state_key=_derived(settings.secret_key, b"browser-state").encode()
+    )
     app.wsgi_app = TokenEndpoint(  # type: ignore[method-assign]
         app, app.wsgi_app, services, secure=settings.is_secure
     )

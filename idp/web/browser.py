@@ -4,12 +4,15 @@ Flask's `session` is backed by the row that the cookie's digest finds. Nothing i
 so machine endpoints, which never do, cost no query. A HEAD request is nobody's: it may change nothing (W-5).
 """
 
+import hashlib
+import hmac
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, Request, Response, request, session
+from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -46,6 +49,11 @@ class BrowserSession(SessionMixin):
     def is_touched(self) -> bool:
         """Whether anybody looked: then the response depends on the cookie."""
         return self._data is not None or self.issued is not None or self.forgotten
+
+    @property
+    def known(self) -> "tuple[Browser | None] | None":
+        """The row of this browser, if it has one, where anybody has looked; None where nobody knows."""
+        return None if self._data is None else (self._browser,)
 
     @property
     def browser(self) -> "Browser | None":
@@ -122,12 +130,25 @@ class BrowserSession(SessionMixin):
 
 
 class BrowserSessions(SessionInterface):
-    """Hands each request its `BrowserSession` and sets the cookie (W-1)."""
+    """Hands each request its `BrowserSession` and sets the cookie (W-1).
 
-    def __init__(self, *, secure: bool) -> None:
+    Beside it stands the *browser state* of OIDC Session Management section 3.2: another value for each sign-in session
+    and none without one, so that the check-session frame sees when it changes. It is made from the `sid` under a key,
+    readable by script, and opens nothing.
+    """
+
+    def __init__(self, *, secure: bool, state_key: bytes) -> None:
         self._secure = secure
+        self._state_key = state_key
         # Over http, which is loopback only, browsers accept neither the prefix nor `Secure`.
         self.cookie_name = "__Host-session" if secure else "session"
+        self.state_cookie_name = "__Host-browser-state" if secure else "browser-state"
+
+    def state_of(self, browser: "Browser | None") -> str | None:
+        """The browser state where somebody is signed in, or None."""
+        if browser is None or browser.sid is None:
+            return None
+        return urlsafe_b64encode(hmac.digest(self._state_key, browser.sid.encode(), hashlib.sha256)[:24]).decode()
 
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002 - Flask's signature
         if request.method == "HEAD":
@@ -147,6 +168,18 @@ class BrowserSessions(SessionInterface):
             response.set_cookie(self.cookie_name, kept.issued, **attributes)
         elif kept.forgotten:
             response.delete_cookie(self.cookie_name, **attributes)
+        self._show_state(kept, response)
+
+    def _show_state(self, kept: BrowserSession, response: Response) -> None:
+        if kept.known is None:
+            return  # somebody has just signed in, and the next page tells
+        state, shown = self.state_of(*kept.known), request.cookies.get(self.state_cookie_name)
+        # The frame is a third party's: only SameSite=None reaches it, which browsers take with Secure alone.
+        attributes: dict[str, Any] = {"path": "/", "secure": self._secure, "samesite": "None" if self._secure else None}
+        if state is not None and state != shown:
+            response.set_cookie(self.state_cookie_name, state, httponly=False, **attributes)
+        elif state is None and shown is not None:
+            response.delete_cookie(self.state_cookie_name, httponly=False, **attributes)
 
 
 def _kept() -> BrowserSession:
@@ -156,6 +189,11 @@ def _kept() -> BrowserSession:
 def current_browser() -> "Browser | None":
     """The browser of this request, signed in or not; None where it has no session of ours."""
     return _kept().browser
+
+
+def browser_state() -> str | None:
+    """The browser state that goes into `session_state`; None where nobody is signed in at this browser."""
+    return cast(BrowserSessions, current_app.session_interface).state_of(current_browser())
 
 
 def begin_browser() -> "Browser":

@@ -2,6 +2,8 @@
 
 import re
 import secrets
+from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 
@@ -10,6 +12,7 @@ from idp.policy import HSTS_LIFETIME
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+_FRAMED_POLICY = "default-src 'none'; script-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors *"
 _PERMISSIONS = ", ".join(
     [
         *(
@@ -42,6 +45,16 @@ def allow_form_action(redirect_uri: str) -> None:
     scheme = _SCHEME.match(redirect_uri)
     if scheme:
         g.form_action_scheme = scheme[1].lower() + ":"
+
+
+def allow_frames(addresses: Iterable[str]) -> None:
+    """Let this page show frames of exactly these addresses' origins, which stand in clients' registrations."""
+    g.frame_origins = tuple(dict.fromkeys(f"{part.scheme}://{part.netloc}" for part in map(urlsplit, addresses)))
+
+
+def allow_framing() -> None:
+    """Let every page frame this one, which shows nothing and has no form (W-7)."""
+    g.is_framed = True
 
 
 def standing_headers(*, secure: bool) -> dict[str, str]:
@@ -88,9 +101,16 @@ def install(app: Flask, *, secure: bool) -> None:
     def add_headers(response: Response) -> Response:
         headers = response.headers
         headers.update(fixed)
-        scheme = g.get("form_action_scheme")
-        headers["Content-Security-Policy"] = _POLICY if scheme is None else f"{_POLICY} {scheme}"
+        headers["Content-Security-Policy"] = _content_security_policy()
         headers["X-Request-Id"] = audit.origin.get().request_id or ""
         headers.setdefault("Referrer-Policy", "same-origin")
         headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+def _content_security_policy() -> str:
+    if g.get("is_framed"):
+        return _FRAMED_POLICY
+    scheme, origins = g.get("form_action_scheme"), g.get("frame_origins")
+    policy = _POLICY if scheme is None else f"{_POLICY} {scheme}"
+    return policy if not origins else f"{policy}; frame-src {' '.join(origins)}"

@@ -10,6 +10,7 @@ from idp_kit.errors import (
     KitError,
 )
 from idp_kit.jwks import JwksCache
+from idp_kit.logout import LogoutToken, LogoutTokenVerifier
 from idp_kit.retention import (
     Decision,
     InvoiceFacts,
@@ -46,6 +47,8 @@ __all__ = [
     "KeySource",
     "KeysUnavailable",
     "KitError",
+    "LogoutToken",
+    "LogoutTokenVerifier",
     "MailboxClaim",
     "day_begins_at",
     "day_ends_at",

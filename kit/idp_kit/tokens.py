@@ -187,7 +187,7 @@ class AccessTokenVerifier:
             raise InvalidToken("a claim is missing that every access token has")
         if claims.get("iss") != self._issuer or "iat" not in claims:
             raise InvalidToken("another issuer, or no iat")
-        if not _names(claims.get("aud"), self._audience):
+        if not names_audience(claims.get("aud"), self._audience):
             raise InvalidToken("for another audience")
         if "cnf" in claims:
             raise InvalidToken("bound to a key of which no proof was verified")
@@ -220,8 +220,8 @@ def _agrees(claim: MailboxClaim, scope: str) -> bool:
     return False
 
 
-def _names(aud: object, audience: str) -> bool:
-    # RFC 7519 section 4.1.3: one string, or an array of them.
+def names_audience(aud: object, audience: str) -> bool:
+    """Whether an `aud` claim names `audience`: one string, or an array of them (RFC 7519 section 4.1.3)."""
     if isinstance(aud, list):
         return all(isinstance(each, str) for each in aud) and audience in aud
     return aud == audience

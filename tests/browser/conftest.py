@@ -69,7 +69,7 @@ class Town:
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     folder = tmp_path_factory.mktemp("town")
-    with rig_in(folder / "provider", workers=1, **SUPPORT) as rig:
+    with rig_in(folder / "provider", workers=1, IDP_ALLOW_LOOPBACK_CLIENTS="1", **SUPPORT) as rig:
         provider = rig.provider
         passwords = {username: provider.add_account(username, *options) for username, options in ACCOUNTS.items()}
         port = free_port()
@@ -78,6 +78,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         client = provider.add_client(
             *("Buzón de facturas", f"{address}/callback"),
             *("--post-logout-redirect-uri", f"{address}/signed-out", "--resource", address),
+            *("--backchannel-logout-uri", f"{address}/backchannel-logout"),
             *("--grant", "authorization_code", "--grant", "refresh_token"),
             *(part for scope in SCOPES for part in ("--scope", scope)),
         )

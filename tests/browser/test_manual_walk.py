@@ -22,10 +22,10 @@ LOOKS = [
     ),
 ]
 
-pytestmark = [pytest.mark.browser, pytest.mark.enable_socket]
+pytestmark = [pytest.mark.browser, pytest.mark.enable_socket, pytest.mark.timeout(300)]
 
 
-@pytest.mark.spec("M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M9", "M10", "M11", "M12", "M13", "M14")
+@pytest.mark.spec("D-61", "M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M9", "M10", "M11", "M12", "M13", "M14")
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_person_walks_the_whole_manual_by_keyboard(
     chromium: Browser, town: Town, screenshots: Path, look: Look

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from flask import Flask
 from flask.testing import FlaskClient
-from idp_kit import AccessTokenVerifier, JwksCache, MailboxClaim, read_claim
+from idp_kit import JwksCache, MailboxClaim, read_claim
 from invoice_mailbox.app import create_app
 from invoice_mailbox.config import Config
 from joserfc import jwt
@@ -211,10 +211,9 @@ def make_mailbox(provider: Provider, folder: Path, cfdi: Path, **settings: Any) 
         url=settings.pop("url", URL),
         audience=URL,
     )
-    keys = JwksCache(ISSUER, fetch=provider.jwks)
     return create_app(
         config,
-        verifier=AccessTokenVerifier(ISSUER, URL, keys),
+        keys=JwksCache(ISSUER, fetch=provider.jwks),
         adapter=provider,
         clock=provider.clock,
         scan_interval=settings.pop("scan_interval", 0.0),

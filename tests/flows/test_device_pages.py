@@ -1,32 +1,17 @@
 """From a device's code to its tokens, through the pages and the machine endpoints of the whole provider."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from idp import policy
-from idp.app import create_app
-from idp.audit import AuditEvent
-from idp.db import Base
-from idp.keys import KeyRing
-from idp.protocol.clients import Client, Registration
-from idp.protocol.profiles import DEVICE_CODE
-from idp.settings import Settings
-from idp.web.current import EXTENSION
-from idp.wiring import Services
+from tests.flows.conftest import PASSWORD, USERNAME, House
 from tests.journeys import Page
-
-USERNAME, PASSWORD = "EKU9003173C9", "Sello.Digital.2026"
-ISSUER = "http://localhost"
 
 
 @dataclass
@@ -54,80 +39,6 @@ class Visitor:
         return self._see(self.http.post(form.action, data=data, follow_redirects=True))
 
 
-@dataclass
-class House:
-    """The provider, an account, a client that is a device."""
-
-    app: Flask
-    services: Services
-    client: Client
-    secret: str
-
-    def post(self, path: str, **form: str) -> TestResponse:
-        values = {"client_id": self.client.client_id, "client_secret": self.secret, **form}
-        return self.app.test_client().post(path, data=values)
-
-    def begin(self, scope: str = "openid profile") -> dict[str, Any]:
-        answer = self.post("/oauth/device_authorization", scope=scope)
-        assert answer.status_code == 200, answer.text
-        assert answer.headers["Cache-Control"] == "no-store"
-        found: dict[str, Any] = answer.json
-        return found
-
-    def poll(self, device_code: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.post("/oauth/token", grant_type=DEVICE_CODE, device_code=device_code).json
-        return found
-
-    def events(self) -> list[str]:
-        with self.services.store.read() as connection:
-            rows = connection.execute(AuditEvent.__table__.select()).all()
-        return [row.event for row in rows if "device" in row.event]
-
-
-@pytest.fixture(scope="module")
-def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables and an account, made once: a password hash is slow on purpose."""
-    folder = tmp_path_factory.mktemp("device")
-    KeyRing(folder / "keys").ensure(datetime.now(UTC))
-    services = _start(folder).extensions[EXTENSION]
-    Base.metadata.create_all(services.store.engine)
-    services.lifecycle.create(
-        USERNAME, email="cliente@example.org", name="Cliente de prueba", password=PASSWORD, now=datetime.now(UTC)
-    )
-    services.store.engine.dispose()
-    return folder
-
-
-def _start(folder: Path) -> Flask:
-    return create_app(
-        Settings(
-            issuer=ISSUER,
-            database_url=f"sqlite:///{folder}/idp.db",
-            keys_dir=folder / "keys",
-            secret_key="0123456789abcdef0123456789abcdef-tests",
-        )
-    )
-
-
-@pytest.fixture
-def house(_folder: Path, tmp_path: Path) -> Iterator[House]:
-    shutil.copytree(_folder, tmp_path / "own")
-    app = _start(tmp_path / "own")
-    services: Services = app.extensions[EXTENSION]
-    client, secret = services.protocol.clients.add(
-        Registration(
-            client_name="<b>Televisor</b>",
-            redirect_uris=("https://app.example/cb",),
-            scopes=("openid", "profile", "rfc", "offline_access"),
-            grant_types=("authorization_code", "refresh_token", DEVICE_CODE),
-            token_endpoint_auth_method="client_secret_post",
-        ),
-        now=datetime.now(UTC),
-    )
-    yield House(app, services, client, str(secret))
-    services.store.engine.dispose()
-
-
 @pytest.fixture
 def visitor(house: House) -> Callable[[], Visitor]:
     return lambda: Visitor(house.app.test_client())
@@ -138,7 +49,7 @@ def _sign_in(person: Visitor) -> Page:
     return person.send("form-signin", username=USERNAME, password=PASSWORD)
 
 
-@pytest.mark.spec("RFC 8628 §3.3", "RFC 8628 §5.4", "S25")
+@pytest.mark.spec("RFC 8628 §3.3", "RFC 8628 §5.4")
 def test_a_person_enters_the_code_signs_in_and_lets_the_device_in(house: House, visitor: Callable[[], Visitor]) -> None:
     begun, person = house.begin("openid profile offline_access"), visitor()
     assert person.open("/device").screen == "device"
@@ -165,7 +76,7 @@ def test_a_person_enters_the_code_signs_in_and_lets_the_device_in(house: House, 
     assert person.open("/device/done").forms.keys() == {"form-device"}
 
 
-@pytest.mark.spec("RFC 8628 §5.4", "S25")
+@pytest.mark.spec("RFC 8628 §5.4")
 def test_a_code_in_the_address_is_filled_in_and_still_asked_for(house: House, visitor: Callable[[], Visitor]) -> None:
     begun, person = house.begin(), visitor()
     page = person.open(begun["verification_uri_complete"])
@@ -178,7 +89,7 @@ def test_a_code_in_the_address_is_filled_in_and_still_asked_for(house: House, vi
     assert house.poll(begun["device_code"])["error"] == "authorization_pending"
 
 
-@pytest.mark.spec("S25")
+@pytest.mark.spec("RFC 8628 §3.3")
 def test_whoever_did_not_ask_says_no(house: House, visitor: Callable[[], Visitor]) -> None:
     begun, person = house.begin(), visitor()
     person.open("/device")
@@ -190,7 +101,7 @@ def test_whoever_did_not_ask_says_no(house: House, visitor: Callable[[], Visitor
     assert house.events()[-1] == "account:device:deny"
 
 
-@pytest.mark.spec("RFC 8628 §5.1", "S25")
+@pytest.mark.spec("RFC 8628 §5.1")
 def test_wrong_codes_are_said_alike_and_then_made_to_wait(house: House, visitor: Callable[[], Visitor]) -> None:
     begun, person = house.begin(), visitor()
     person.open("/device")

@@ -12,6 +12,7 @@ from joserfc import jwe
 from joserfc.jwk import ECKey, Key, RSAKey
 
 from idp.keys import ALGORITHMS, KeyRing
+from idp.protocol.client_keys import ClientKeys as RegisteredKeys
 from idp.protocol.clients import Client
 from idp.protocol.details import ClientDetails
 from idp.protocol.key_sets import ENCRYPTION_ALGORITHMS, ENCRYPTION_METHODS
@@ -190,6 +191,17 @@ def test_a_client_without_a_key_to_encrypt_for_loses_nothing(house: House) -> No
     body = house.redeem(client, code).body
     assert body is not None
     assert _read(house, _decrypt(body["id_token"], key, "RSA-OAEP", "A128CBC-HS256"))["nonce"] == "n-1"
+
+
+@pytest.mark.spec("OIDC Core §10.2", "OIDC Core §10.2.1")
+def test_the_key_is_the_one_that_the_client_registered_for_encryption(house: House) -> None:
+    keys = [RSAKey.generate_key(2048, {"kid": use, "use": use}) for use in ("sig", "enc")]
+    jwks = {"keys": [key.as_dict(private=False) for key in keys]}
+    client = _with_details(house, id_token_encrypted_response_alg="RSA-OAEP-256", jwks=jwks)
+    house.server.services.tokens.sealing = Sealing(house.keys, RegisteredKeys())
+    token = house.tokens(client)["id_token"]
+    assert _header(token)["kid"] == "enc"
+    assert _read(house, _decrypt(token, keys[1], "RSA-OAEP-256", "A128CBC-HS256"))["aud"] == client.client_id
 
 
 @pytest.mark.spec("OIDC Core §5.3.2")

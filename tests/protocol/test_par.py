@@ -39,7 +39,7 @@ def query(client: Client, request_uri: str, more: str = "") -> str:
     return f"client_id={client.client_id}&request_uri={request_uri}{more}"
 
 
-@pytest.mark.spec("RFC 9126 section 4", "P-11", "D-15")
+@pytest.mark.spec("RFC 9126 §4", "P-11", "D-15")
 def test_a_pushed_request_is_answered_and_what_stands_beside_it_is_not_looked_at(house: House) -> None:
     client = house.client()
     more = "&redirect_uri=https://evil.example&scope=openid+email&state=other&prompt=none&max_age=0&response_type=x"
@@ -118,7 +118,7 @@ def test_one_that_we_did_not_give_is_a_page(house: House, tail: str) -> None:
         house.authorize(house.query(client, request_uri="urn:ietf:params:oauth:request_uri:" + tail))
 
 
-@pytest.mark.spec("RFC 9126 section 2.1", "P-1", "P-3", "P-10")
+@pytest.mark.spec("RFC 9126 §2.1", "P-1", "P-3", "P-10")
 @pytest.mark.parametrize(
     ("changes", "status", "error"),
     [
@@ -156,7 +156,7 @@ def test_parameters_go_in_the_body_once(house: House) -> None:
         assert (response.status, response.body["error"]) == (400, "invalid_request")
 
 
-@pytest.mark.spec("RFC 9126 section 6")
+@pytest.mark.spec("RFC 9126 §6")
 def test_who_has_to_push_is_refused_without(house: House) -> None:
     client = house.client(details=ClientDetails(require_pushed_authorization_requests=True))
     sent = answer(house.authorize(house.query(client)))
@@ -164,7 +164,7 @@ def test_who_has_to_push_is_refused_without(house: House) -> None:
     assert "code" in answer(house.authorize(query(client, pushed(house, client))))
 
 
-@pytest.mark.spec("RFC 9126 section 3")
+@pytest.mark.spec("RFC 9126 §3")
 def test_a_signed_request_may_be_pushed(house: House) -> None:
     details = ClientDetails(jwks=public(KEY), require_signed_request_object=True)
     client = house.client(details=details)

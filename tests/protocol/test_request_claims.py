@@ -18,7 +18,7 @@ def asking(**members: Any) -> str:
     return json.dumps(members)
 
 
-@pytest.mark.spec("OIDC Core section 5.5")
+@pytest.mark.spec("OIDC Core §5.5")
 def test_it_keeps_what_is_known_and_leaves_out_the_rest() -> None:
     text = asking(
         userinfo={"name": {"essential": True, "extra": 1}, "email": None, "https://x.example/y": None},
@@ -72,7 +72,7 @@ def test_anything_is_read_or_refused(value: Any) -> None:
     json.dumps([read.to_json(), read.sub, read.essential_acr, read.personal], allow_nan=False)
 
 
-@pytest.mark.spec("OIDC Core section 5.5", "T-5", "D-82")
+@pytest.mark.spec("OIDC Core §5.5", "T-5", "D-82")
 def test_claims_are_given_where_they_are_asked_for_within_what_the_client_may_have(house: House) -> None:
     client = house.client(scopes=("openid", "profile"))
     claims = asking(userinfo={"name": {"essential": True}, "email": None, "rfc": None}, id_token={"name": None})
@@ -97,7 +97,7 @@ def test_the_rfc_is_given_for_its_scope_alone(house: House) -> None:
     assert "rfc" not in house.keys.verify(body["id_token"], typ="JWT", now=house.now)
 
 
-@pytest.mark.spec("OIDC Core section 5.5.1")
+@pytest.mark.spec("OIDC Core §5.5.1")
 def test_an_essential_claim_that_we_do_not_know_stops_nothing(house: House) -> None:
     claims = asking(userinfo={"phone_number": {"essential": True}, "nickname": {"essential": True}})
     assert "code" in answer(house.authorize(house.query(house.client(), claims=claims)))
@@ -135,7 +135,7 @@ def test_the_person_is_asked_for_claims_beyond_the_scopes_and_once(house: House)
     assert application.scopes == ("openid",)
 
 
-@pytest.mark.spec("OIDC Core section 5.5.1", "P-8")
+@pytest.mark.spec("OIDC Core §5.5.1", "P-8")
 @pytest.mark.parametrize("member", ["id_token", "userinfo"])
 def test_another_person_than_the_one_asked_for_gets_no_answer_for_it(house: House, member: str) -> None:
     client = house.client()
@@ -153,7 +153,7 @@ def test_another_person_than_the_one_asked_for_gets_no_answer_for_it(house: Hous
     assert answer(resumed)["error"] == "login_required"
 
 
-@pytest.mark.spec("OIDC Core section 5.5.1.1")
+@pytest.mark.spec("OIDC Core §5.5.1.1")
 @pytest.mark.parametrize(
     ("acr", "error"),
     [
@@ -169,7 +169,7 @@ def test_an_essential_acr_is_reached_or_refused(house: House, acr: dict[str, Any
     assert sent.get("error") == error
 
 
-@pytest.mark.spec("OIDC Core section 5.5.1.1")
+@pytest.mark.spec("OIDC Core §5.5.1.1")
 def test_an_essential_acr_below_which_the_person_signed_in_asks_again(house: House) -> None:
     house.authentication = replace(house.authentication, acr="0")
     query = house.query(house.client(), claims=asking(id_token={"acr": {"essential": True, "value": "1"}}))

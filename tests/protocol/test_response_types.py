@@ -29,7 +29,7 @@ def compat(house: House, **changes: Any) -> Client:
     return house.client(**values)
 
 
-@pytest.mark.spec("OIDC Core section 3", "P-4", "P-6")
+@pytest.mark.spec("OIDC Core §3", "P-4", "P-6")
 @pytest.mark.parametrize("response_type", EVERY)
 def test_each_response_type_gives_what_its_name_says(house: House, response_type: str) -> None:
     client = compat(house)
@@ -54,13 +54,13 @@ def test_each_response_type_gives_what_its_name_says(house: House, response_type
         assert house.keys.verify(body["id_token"], typ="JWT", now=house.now)["nonce"] == "n-1"
 
 
-@pytest.mark.spec("OAuth Multiple Response Types section 3")
+@pytest.mark.spec("OIDC Multiple Response Types §3")
 def test_the_order_of_the_values_does_not_matter(house: House) -> None:
     sent = answer(house.authorize(house.query(compat(house), response_type="token id_token code")))
     assert {"code", "id_token", "access_token"} <= set(sent)
 
 
-@pytest.mark.spec("OAuth Multiple Response Types section 5", "P-4")
+@pytest.mark.spec("OIDC Multiple Response Types §5", "P-4")
 @pytest.mark.parametrize("response_type", EVERY)
 @pytest.mark.parametrize("mode", [None, "query", "fragment", "form_post"])
 @pytest.mark.parametrize("error", [False, True])
@@ -112,7 +112,7 @@ def test_form_post_is_for_those_who_registered_it(house: House) -> None:
     assert refused.location.startswith(REDIRECT_URI + "?")
 
 
-@pytest.mark.spec("OIDC Core section 3.2.2.1", "OIDC Core section 3.3.2.11")
+@pytest.mark.spec("OIDC Core §3.2.2.1", "OIDC Core §3.3.2.11")
 @pytest.mark.parametrize("response_type", EVERY)
 def test_an_id_token_through_the_browser_needs_a_nonce_and_openid(house: House, response_type: str) -> None:
     client = compat(house)
@@ -145,7 +145,7 @@ def test_what_came_through_the_browser_dies_with_a_code_used_twice(house: House)
     assert not house.is_active(client, sent["access_token"])
 
 
-@pytest.mark.spec("OIDC Core section 11")
+@pytest.mark.spec("OIDC Core §11")
 def test_offline_access_is_for_what_gives_a_code(house: House) -> None:
     client = compat(house)
     scope = "openid offline_access"
@@ -155,7 +155,7 @@ def test_offline_access_is_for_what_gives_a_code(house: House) -> None:
     assert sent["scope"] == scope
 
 
-@pytest.mark.spec("OIDC Core section 5.4")
+@pytest.mark.spec("OIDC Core §5.4")
 def test_without_an_access_token_the_claims_of_the_scopes_are_in_the_id_token(house: House) -> None:
     client = compat(house)
     for response_type, given in (("id_token", True), ("id_token token", False)):

@@ -353,6 +353,16 @@ class Protocol:
         return replace(interaction, needs_sign_in=interaction.reauthenticate or authentication is None)
 
 
+class Notices:
+    """Which addresses the browser has to load at the end of a session."""
+
+    def __init__(self) -> None:
+        self.frames: dict[str, tuple[str, ...]] = {}
+
+    def frames_of(self, sid: str) -> tuple[str, ...]:
+        return self.frames.get(sid, ())
+
+
 @dataclass
 class Services:
     """What the pages are given."""
@@ -367,3 +377,4 @@ class Services:
         self.sign_in = SignIn(self.sessions, self.captcha, self.passwords)
         self.recovery = Recovery(self.passwords, self.settings.recovery_question)
         self.lifecycle = Lifecycle(self.passwords)
+        self.notices = Notices()

@@ -90,7 +90,12 @@ def house(tmp_path: Path, keys_folder: Path) -> Iterator[House]:
         compat: dict[str, Any] = {
             "grant_types": ("authorization_code", "implicit"),
             "response_types": ("code", "id_token", "code id_token"),
-            "details": ClientDetails(response_modes=("form_post",)),
+            "details": ClientDetails(
+                response_modes=("form_post",),
+                logo_digest="0123abcd",
+                policy_uri="https://old.example/privacidad",
+                tos_uri="https://old.example/condiciones",
+            ),
         }
         registration = Registration(
             client_name=name.capitalize(),
@@ -135,7 +140,7 @@ def test_two_tabs_for_two_clients_finish_in_crossed_order(house: House) -> None:
     assert sent(back)["code"] != sent(resumed)["code"]
 
 
-@pytest.mark.spec("OIDC Core section 3.1.2.1", "P-13")
+@pytest.mark.spec("OIDC Core §3.1.2.1", "P-13")
 def test_a_request_may_come_by_post_from_another_site(house: House) -> None:
     visitor = house.visitor()
     # As a browser sends it: no cookie (SameSite=Lax), the other site's origin, and no token of ours.
@@ -194,7 +199,7 @@ def test_a_head_request_takes_nothing(house: House) -> None:
 HARD = "a\"b'c<d>&amp;&e\r\nf\ng\rh ñ \u2028 </form><script>"
 
 
-@pytest.mark.spec("OAuth Form Post Response Mode section 2", "W-7", "W-8", "D-67")
+@pytest.mark.spec("OIDC Form Post §2", "W-7", "W-8", "D-67")
 @pytest.mark.parametrize("prompt", [None, "none"])
 def test_the_form_post_page_carries_every_value_to_the_letter(house: House, prompt: str | None) -> None:
     visitor = house.visitor()
@@ -209,7 +214,7 @@ def test_the_form_post_page_carries_every_value_to_the_letter(house: House, prom
     assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
     form = _Fields(page.text)
     assert form.action == "https://old.example/cb"
-    assert set(form.fields) == {"code", "id_token", "state", "iss"}
+    assert set(form.fields) == {"code", "id_token", "state", "iss", "session_state"}
     assert (form.fields["state"], form.fields["iss"]) == (HARD, ISSUER)
     assert all(source.startswith("/") for source in form.scripts)
     assert "<script>" not in page.text
@@ -290,7 +295,7 @@ def test_the_consent_page_shows_claims_that_no_scope_gives(house: House) -> None
     assert "code" in sent(visitor.get(house.address("two", claims='{"userinfo":{"email":null}}')))
 
 
-@pytest.mark.spec("Initiating User Registration via OIDC section 4")
+@pytest.mark.spec("OIDC Prompt Create §4")
 def test_who_is_to_make_an_account_is_told_how_one_gets_one(house: House) -> None:
     visitor = house.visitor()
     begun = visitor.get(house.address("one", prompt="create"))
@@ -300,6 +305,19 @@ def test_who_is_to_make_an_account_is_told_how_one_gets_one(house: House) -> Non
     assert "Las cuentas se abren por invitación" not in visitor.get(location(visitor.get(house.address("one"))))
     # Who has an account after all signs in, and goes on.
     assert "code" in sent(visitor.follow(house.sign_in(visitor, begun)))
+
+
+@pytest.mark.spec("OIDC Registration §2")
+def test_what_a_client_says_of_itself_stands_where_its_person_decides(house: House) -> None:
+    visitor = house.visitor()
+    begun = visitor.get(house.address("old", prompt="consent"))
+    consent = visitor.follow(visitor.follow(house.sign_in(visitor, begun)))
+    assert consent.screen == "consent"
+    for page in (visitor.get(location(visitor.get(house.address("old", prompt="login")))), consent):
+        assert 'href="https://old.example/privacidad"' in page
+        assert 'href="https://old.example/condiciones"' in page
+        assert f'src="/oauth/logo/{house.ids["old"]}/0123abcd.png"' in page
+    assert "app-links" not in visitor.get(location(visitor.get(house.address("one", prompt="login"))))
 
 
 @pytest.mark.spec("P-8", "D-09")
@@ -324,7 +342,7 @@ def test_a_handle_in_another_browser_signs_nobody_in(house: House) -> None:
     assert "code" in sent(mine.follow(house.sign_in(mine, begun)))
 
 
-@pytest.mark.spec("OIDC Core section 3.1.2.1")
+@pytest.mark.spec("OIDC Core §3.1.2.1")
 @pytest.mark.parametrize("name", ["display", "ui_locales", "claims_locales", "acr_values", "login_hint", "unknown"])
 @pytest.mark.parametrize("value", ["x", "page", "es-MX fr", "' or 1=1--", "\u202e"])
 def test_what_is_voluntary_or_unknown_is_never_an_error(house: House, name: str, value: str) -> None:

@@ -14,7 +14,22 @@ NOON = datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
 CLAIMS = {"name": "Escuela Kemper Urgate", "preferred_username": KNOWN, "rfc": KNOWN, "organization": KNOWN}
 
 
-def shown(app: Flask, visitor: Visitor, services: Services, scopes: list[str], **more: object) -> str:
+SAID = {
+    "logo_path": "/oauth/logo/mailbox/d.png",
+    "client_uri": "https://buzon.example/",
+    "policy_uri": "https://buzon.example/aviso?a&b",
+    "tos_uri": "https://buzon.example/terminos",
+}
+
+
+def shown(
+    app: Flask,
+    visitor: Visitor,
+    services: Services,
+    scopes: list[str],
+    said: dict[str, str] | None = None,
+    **more: object,
+) -> str:
     @app.get("/consent")
     def consent() -> str:
         return render_template(
@@ -29,7 +44,8 @@ def shown(app: Flask, visitor: Visitor, services: Services, scopes: list[str], *
         )
 
     visitor.sign_in()
-    services.protocol.add("handle", services.sessions.rows[visitor.cookie() or ""], client_name="<i>Buzón</i>")
+    browser = services.sessions.rows[visitor.cookie() or ""]
+    services.protocol.add("handle", browser, client_name="<i>Buzón</i>", **(said or {}))
     page = visitor.get("/consent")
     assert (page.status, page.screen) == (200, "consent")
     assert {"submit", "deny"} <= page.ids
@@ -79,3 +95,17 @@ def test_scopes_come_in_order_once_and_sensitive_ones_are_marked(app: Flask) -> 
     assert [line.name for line in lines] == ["openid", "offline_access", "mailbox:download", "odd"]
     assert [line.sensitive for line in lines] == [False, True, True, False]
     assert {line.group for line in lines} == {"data", "act"}
+
+
+@pytest.mark.spec("OIDC Registration §2")
+def test_it_shows_what_the_application_says_of_itself(app: Flask, visitor: Visitor, services: Services) -> None:
+    text = shown(app, visitor, services, ["openid"], SAID)
+    assert 'src="/oauth/logo/mailbox/d.png"' in text
+    for address in ("https://buzon.example/", "https://buzon.example/aviso?a&amp;b", "https://buzon.example/terminos"):
+        assert f'href="{address}" rel="noreferrer"' in text
+
+
+def test_it_shows_nothing_of_what_was_not_said(app: Flask, visitor: Visitor, services: Services) -> None:
+    text = shown(app, visitor, services, ["openid"])
+    assert "/oauth/logo/" not in text
+    assert "app-links" not in text

@@ -186,6 +186,16 @@ def test_a_client_name_is_shown_as_text(visitor: Visitor, services: Services) ->
     assert "<bdi>&lt;b&gt;Buzón&lt;/b&gt;</bdi>" in page
 
 
+@pytest.mark.spec("OIDC Registration §2")
+def test_a_client_shows_its_logo_and_its_pages(visitor: Visitor, services: Services) -> None:
+    begin(visitor, services)
+    assert "app-links" not in visitor.get("/login?interaction=handle")
+    begin(visitor, services, logo_path="/oauth/logo/mailbox/d.png", policy_uri="https://buzon.example/aviso")
+    page = visitor.get("/login?interaction=handle")
+    assert 'src="/oauth/logo/mailbox/d.png"' in page
+    assert 'href="https://buzon.example/aviso" rel="noreferrer"' in page
+
+
 def test_a_pending_request_is_named_and_resumed(visitor: Visitor, services: Services) -> None:
     begin(visitor, services, login_hint=KNOWN)
     page = visitor.get("/login?interaction=handle")

@@ -1,7 +1,6 @@
 """npm oidc-client-ts in Chromium: a page without a server of its own signs in, refreshes, and signs out, unchanged."""
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,19 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.browser.conftest import Town
 from tests.clients.conftest import House
 from tests.clients.scripts import FOLDER
 from tests.serving import free_port
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.browser, pytest.mark.xdist_group("clients")]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 LIBRARY = FOLDER / "node_modules" / "oidc-client-ts" / "dist" / "browser" / "oidc-client-ts.min.js"
-QUIET = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 PAGE = """<!doctype html><title>Aplicación</title><script src="/oidc.js"></script><script>
 const settings = SETTINGS
 const manager = new oidc.UserManager({
@@ -59,17 +55,16 @@ def single_page_application(port: int, settings: dict[str, Any]) -> Iterator[Non
         thread.join(10)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("Chromium is missing: install it with `apt-get install chromium`")
+@pytest.fixture
+def house(town: Town) -> House:
+    """The town's provider, as the other clients' tests know it.
+
+    Here rather than beside them because a process can drive one Playwright only, which is the browser tests' own.
+    """
     if not LIBRARY.is_file():
         pytest.skip("oidc-client-ts is missing: install it with `npm ci --prefix tests/clients`")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-        yield browser
-        browser.close()
+    username = "KICR630120NX3"
+    return House(town.provider, username, town.passwords[username])
 
 
 def sign_in(page: Page, house: House, application: str) -> None:

@@ -326,12 +326,19 @@ class Authorizations:
         browser_state: str | None,
     ) -> Answer:
         request, client = pending.request, pending.client
-        with self._store.write() as tx:
-            self._interactions.finish(tx, pending, now)
-            if consented:
-                extra = _extra_claims(request)
-                self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
-            answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
+        try:
+            if request.gives("id_token"):
+                # Before the transaction opens: the key to encrypt for may have to be fetched.
+                self._tokens.sealing.prepare(client, now)
+            with self._store.write() as tx:
+                self._interactions.finish(tx, pending, now)
+                if consented:
+                    extra = _extra_claims(request)
+                    self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
+                answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
+        except OAuth2Error as error:
+            # The client has no key that serves the encryption it registered; nothing was issued.
+            return self._refuse(pending, error, now)
         if browser_state is not None and "openid" in request.scopes:
             answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)
         return respond(request.reply_to, answer, issuer=self._tokens.issuer)

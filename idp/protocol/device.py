@@ -280,12 +280,14 @@ class DeviceCodeGrant(TokenGrant):
                 raise AccessDenied("The person did not allow it.")
         services.tokens.sealing.prepare(client, now)
         with services.store.write() as tx:
-            issued = self._redeem(tx, key, client, now)
+            issued = self._redeem(tx, key, client, parameters, now)
         if isinstance(issued, OAuth2Error):
             raise issued
         return issued
 
-    def _redeem(self, tx: Connection, key: str, client: Client, now: datetime) -> dict[str, Any] | OAuth2Error:
+    def _redeem(
+        self, tx: Connection, key: str, client: Client, parameters: Mapping[str, str], now: datetime
+    ) -> dict[str, Any] | OAuth2Error:
         services = self.services
         taken = services.ephemeral.take(_DEVICE, key, now=now, tx=tx)
         outcome = None if taken.value is None else services.ephemeral.get(_OUTCOME, taken.value["id"], now=now)
@@ -299,9 +301,10 @@ class DeviceCodeGrant(TokenGrant):
             return InvalidGrant(SPENT)
         # L-5, PW-6: whoever approved must still be somebody who may have tokens.
         subject = services.subjects.find_subject(grant.sub)
-        if grant.revoked_at is not None or subject is None or subject.credentials_expire_at <= now:
+        refused = self.check_resource(grant, parameters)
+        if refused or grant.revoked_at is not None or subject is None or subject.credentials_expire_at <= now:
             services.tokens.revoke_grant(tx, grant.id, now=now)
-            return InvalidGrant(SPENT)
+            return refused or InvalidGrant(SPENT)
         return self.answer_person(tx, grant, client, subject, nonce=None, now=now)
 
 

@@ -278,3 +278,22 @@ def test_a_client_of_an_organisation_sees_that_mailbox(house: House) -> None:
 def test_a_grant_that_is_not_registered_is_unauthorized(house: House) -> None:
     client = house.client()
     assert _error(house.post("token", client, grant_type="client_credentials")) == (400, "unauthorized_client")
+
+
+@pytest.mark.spec("RFC 8707 §2.2")
+def test_a_token_request_may_name_the_resource_that_was_granted_and_no_other(house: House) -> None:
+    first, second = "https://first.example", "https://second.example"
+    client = house.client(resources=(first, second))
+
+    def code() -> str:
+        return house.code(client, scope="openid offline_access", resource=second)
+
+    assert _error(house.redeem(client, code(), resource=first)) == (400, "invalid_target")
+    for resource in (second, None):
+        body = house.redeem(client, code(), resource=resource).body
+        assert body is not None
+        assert house.keys.verify(body["access_token"], typ="at+jwt", now=house.now)["aud"] == second
+    refresh = {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]}
+    assert _error(house.post("token", client, **refresh, resource=first)) == (400, "invalid_target")
+    # A slip costs nothing: the token is not spent.
+    assert house.post("token", client, **refresh, resource=second).status == 200

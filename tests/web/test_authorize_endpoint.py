@@ -259,6 +259,29 @@ def test_the_endpoint_is_not_for_scripts_of_other_origins(house: House, origin: 
         assert not [name for name in page.response.headers if name[0].lower().startswith("access-control-")]
 
 
+@pytest.mark.spec("D-74", "P-14")
+@pytest.mark.parametrize("origin", ["null", "https://evil.example", "https://one.exampl"])
+def test_no_origin_is_reflected_and_none_has_credentials(house: House, origin: str) -> None:
+    visitor, headers = house.visitor(), {"Origin": origin}
+    allowed = {
+        "/oauth/token": visitor.post("/oauth/token", {"grant_type": "authorization_code"}, headers=headers),
+        "/oauth/userinfo": visitor.get("/oauth/userinfo", headers=headers),
+        "/oauth/jwks": visitor.get("/oauth/jwks", headers=headers),
+        "/oauth/introspect": visitor.post("/oauth/introspect", {"token": "x"}, headers=headers),
+        "/account": visitor.get("/account", headers=headers),
+        "/login": visitor.get("/login", headers=headers),
+    }
+    found = {address: page.response.headers.get("Access-Control-Allow-Origin") for address, page in allowed.items()}
+    # Those that a page's script may call with a code or a token in hand, by anybody, never with a cookie.
+    assert {address for address, each in found.items() if each is not None} == {
+        "/oauth/token",
+        "/oauth/userinfo",
+        "/oauth/jwks",
+    }
+    assert set(found.values()) == {"*", None}
+    assert not any("Access-Control-Allow-Credentials" in page.response.headers for page in allowed.values())
+
+
 @pytest.mark.spec("P-10", "P-16")
 def test_a_request_is_pushed_over_http(house: House) -> None:
     door = house.visitor().client

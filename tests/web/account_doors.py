@@ -73,6 +73,9 @@ class OwnAccount:
         return tuple(row for row in self.rows if before is None or row.id < before)[:limit]
 
 
+START_URL = "https://buzon.example/entrar?iss=x&a=%22"
+
+
 class Consents:
     """One application that has access."""
 
@@ -80,7 +83,7 @@ class Consents:
         self.revoked: list[tuple[str, str]] = []
 
     def list_for(self, sub: str) -> tuple[Application, ...]:
-        return (Application("mailbox", "Buzón <i>", ("openid", "mailbox:read"), present(), None),)
+        return (Application("mailbox", "Buzón <i>", ("openid", "mailbox:read"), present(), None, START_URL),)
 
     def revoke(self, sub: str, client_id: str, now: datetime) -> bool:
         self.revoked.append((sub, client_id))

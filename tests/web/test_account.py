@@ -157,6 +157,12 @@ def test_access_is_taken_back_after_a_question(person: Visitor, doors: Doors) ->
     assert "Buzón &lt;i&gt; ya no tiene acceso a su cuenta." in shown
 
 
+@pytest.mark.spec("OIDC Core §4", "W-8")
+def test_an_application_that_can_be_opened_is_a_link_away(person: Visitor) -> None:
+    page = person.get("/account/applications")
+    assert '<a href="https://buzon.example/entrar?iss=x&amp;a=%22">Abrir <bdi>Buzón &lt;i&gt;</bdi></a>' in page
+
+
 @pytest.mark.spec("D-60")
 def test_what_has_no_access_is_not_there(person: Visitor, doors: Doors) -> None:
     page = person.get("/account")

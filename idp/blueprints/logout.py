@@ -1,6 +1,7 @@
 """`/oauth/logout`: RP-initiated logout; `/oauth/check_session`: the frame of session management."""
 
 from typing import cast
+from urllib.parse import urlencode
 
 from flask import Blueprint, current_app, make_response, redirect, render_template, request, url_for
 from werkzeug import Response
@@ -8,6 +9,7 @@ from werkzeug import Response
 from idp.policy import CHECK_SESSION_CACHE_LIFETIME
 from idp.protocol.errors import InteractionGone, InvalidRedirectUri, OAuth2Error
 from idp.protocol.logout import EndSession, NeedsConfirmation
+from idp.protocol.messages import parse_pairs
 from idp.web.browser import BrowserSessions, begin_browser, current_browser
 from idp.web.current import now, services
 from idp.web.errors import render_error
@@ -44,12 +46,15 @@ def logout() -> Response | str:
 def post_logout() -> Response:
     """The same by POST. Sent on as GET, since a form of another site comes without our cookie (SameSite=Lax)."""
     sent = protocol_request()
-    # What stands in both is given twice, and refused there (P-3).
-    query = "&".join(filter(None, (sent.query, (sent.form or b"").decode("latin-1"))))
+    try:
+        pairs = parse_pairs(sent.query) + parse_pairs(sent.form or b"")
+    except OAuth2Error as error:
+        return render_error("request", 400, detail=error.error)
     response = redirect(url_for("end_session.logout"), 303)
-    if query:
-        # Not through werkzeug, which rewrites what it takes for an IRI.
-        response.headers["Location"] += "?" + query
+    if pairs:
+        # What stands in both is given twice, and refused there (P-3). Not through werkzeug, which rewrites what it
+        # takes for an IRI.
+        response.headers["Location"] += "?" + urlencode(pairs)
     response.autocorrect_location_header = False
     return response
 

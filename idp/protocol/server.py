@@ -226,6 +226,8 @@ class ProtocolServer:
         claims = active.claims
         if claims["client_id"] != client.client_id and claims["aud"] not in client.resources:
             return None
+        if self.clients.find(claims["client_id"]) is None:
+            return None  # the client is gone, and a token of its own has no grant that went with it
         return {"active": True, "token_type": "Bearer", **claims}
 
     def _introspect_refresh(self, token: str, client: Client, now: datetime) -> dict[str, Any] | None:

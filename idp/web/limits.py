@@ -1,7 +1,7 @@
-"""What is too much, said before any work is done (O-4, PW-2)."""
+"""What is too much or no text at all, said before any work is done (O-4, PW-2)."""
 
 from flask import Flask, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from idp.policy import FORM_BODY_MAX, PARAMETER_COUNT_MAX
 
@@ -11,6 +11,15 @@ def install(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = FORM_BODY_MAX
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BODY_MAX
     app.config["MAX_FORM_PARTS"] = PARAMETER_COUNT_MAX
+
+    @app.before_request
+    def refuse_unreadable() -> None:
+        try:
+            request.query_string.decode()
+        except UnicodeDecodeError as error:
+            # Gone before the page that says so looks for a language in it.
+            request.query_string = b""
+            raise BadRequest from error
 
     @app.before_request
     def refuse_excess() -> None:

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,25 @@ def test_a_client_narrows_the_window_and_never_widens_it(house: House) -> None:
     client = house.client(retention_days=400)
     claims = house.keys.verify(house.tokens(client, "mailbox:read")["access_token"], typ="at+jwt", now=house.now)
     assert claims["mailbox"]["retention_days"] == 90
+
+
+@pytest.mark.spec("K-5", "T-6")
+def test_a_changed_window_is_in_the_next_token_and_what_was_narrowed_stays_narrow(house: House) -> None:
+    client, sub = house.client(), house.authentication.sub
+    body = house.tokens(client, "openid offline_access mailbox:read")
+
+    def refresh(scope: str | None = None) -> dict[str, Any]:
+        answer = house.post(
+            "token", client, grant_type="refresh_token", refresh_token=body["refresh_token"], scope=scope
+        )
+        assert answer.body is not None
+        body.update(answer.body)
+        return house.keys.verify(body["access_token"], typ="at+jwt", now=house.now)
+
+    house.people.known[sub] = replace(house.people.known[sub], retention_days=30)
+    assert refresh()["mailbox"]["retention_days"] == 30
+    assert "mailbox" not in refresh("openid offline_access")
+    assert "mailbox" not in refresh()
 
 
 @pytest.mark.spec("K-7")

@@ -383,3 +383,17 @@ def test_what_the_discovery_document_says_is_so(house: House) -> None:
     assert "none" not in found["request_object_signing_alg_values_supported"]
     assert {"none", "login", "consent", "select_account", "create"} == set(found["prompt_values_supported"])
     assert {"query", "fragment", "form_post"} <= set(found["response_modes_supported"])
+
+
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"state=a", 303), (b"state=a\r\nX: y", 303), (b"state=\xf1", 400), (b"state=%ff", 400)]
+)
+def test_a_sign_out_by_post_is_sent_on_whatever_it_holds(house: House, body: bytes, status: int) -> None:
+    answer = house.visitor().client.post(
+        "/oauth/logout", data=body, content_type="application/x-www-form-urlencoded", base_url=ISSUER
+    )
+    assert answer.status_code == status
+    assert "X" not in answer.headers
+    if status == 303:
+        assert answer.headers["Location"].startswith("/oauth/logout?state=a")

@@ -111,6 +111,15 @@ def test_a_body_over_the_limit_is_refused(visitor: Visitor, services: Services) 
     assert services.sign_in.attempts == {}
 
 
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize("address", ["/login", "/nowhere", "/oauth/nowhere", "/static/icon.svg"])
+def test_a_query_that_is_no_text_is_refused(visitor: Visitor, address: str) -> None:
+    for query, is_text in (("ui_locales=\x80", False), ("ui_locales=%80", True), ("\xc3\xb1=1", True)):
+        answer = visitor.client.get(address, environ_overrides={"QUERY_STRING": query}, buffered=True)
+        assert (answer.status_code == 400) is not is_text
+        assert answer.status_code < 500
+
+
 @pytest.mark.spec("O-4")
 def test_too_many_parameters_are_refused(visitor: Visitor) -> None:
     many = "&".join(f"p{n}=1" for n in range(PARAMETER_COUNT_MAX + 1))

@@ -162,7 +162,7 @@ def test_logo_policy_and_terms_stand_where_the_person_decides(
     decide = person.send(page, "form-signin", username=office.username, password=office.password)
     assert decide.screen == "consent"
     assert set(pages.values()) <= set(decide.links)
-    [image] = [part for part in decide.source.split('"') if part.startswith(f"/logo/{client.client_id}/")]
+    [image] = [part for part in decide.source.split('"') if part.startswith(f"/oauth/logo/{client.client_id}/")]
     shown = office.http.get(office.provider.issuer + image, timeout=30)
     assert (shown.status_code, shown.headers["Content-Type"].partition("/")[0]) == (200, "image")
 

@@ -70,8 +70,10 @@ def authority() -> trustme.CA:
 def office(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Office]:
     folder = tmp_path_factory.mktemp("office")
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
-    trust = {"SSL_CERT_FILE": str(folder / "authority.pem")}
-    with provider_in(folder, IDP_REGISTRATION="open", IDP_ALLOW_LOOPBACK_CLIENTS="1", **trust) as provider:
+    trusted = str(folder / "authority.pem")
+    with provider_in(
+        folder, IDP_REGISTRATION="open", IDP_ALLOW_LOOPBACK_CLIENTS="1", SSL_CERT_FILE=trusted
+    ) as provider:
         claims = Path(folder) / "claims.json"
         claims.write_text(json.dumps(CLAIMS))
         password = provider.add_account(USERNAME, "--claims", str(claims))

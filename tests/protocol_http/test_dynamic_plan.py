@@ -112,7 +112,7 @@ def test_tokens_and_userinfo_are_signed_as_registered(office: Office, person: Pe
         office, enrol(office, id_token_signed_response_alg="RS256", userinfo_signed_response_alg="RS256"), pkce=False
     )
     tokens = relying_party.redeem(relying_party.sign_in(person))
-    keys = KeySet.import_key_set({"keys": published(office)})  # type: ignore[typeddict-item]
+    keys = KeySet.import_key_set({"keys": published(office)})
     response = relying_party.userinfo(tokens["access_token"])
     assert response.headers["Content-Type"] == "application/jwt"
     for token in (tokens["id_token"], response.text):

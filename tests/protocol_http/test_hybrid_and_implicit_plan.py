@@ -68,7 +68,7 @@ def verify(office: Office, token: str) -> dict[str, Any]:
     return dict(jwt.decode(token, keys, algorithms=["RS256", "ES256"]).claims)
 
 
-@pytest.mark.spec("OIDC Core §3.2", "OIDC Core §3.3", "Form Post §2", "P-6")
+@pytest.mark.spec("OIDC Core §3.2", "OIDC Core §3.3", "OIDC Form Post §2", "P-6")
 @each_mode
 @each_type
 def test_each_flow(office: Office, relying_party: RelyingParty, visitor: Person, response_type: str, mode: str) -> None:
@@ -171,7 +171,7 @@ def test_a_hybrid_flow_gives_a_refresh_token_too(
     assert decode(refreshed.json()["id_token"])["sub"] == decode(tokens["id_token"])["sub"]
 
 
-@pytest.mark.spec("Form Post §4")
+@pytest.mark.spec("OIDC Form Post §4")
 def test_the_form_works_without_scripts(relying_party: RelyingParty, visitor: Person) -> None:
     response = relying_party.open(
         visitor, response_type="code id_token", response_mode="form_post", state="\"&<ñ>\n'+ %20"

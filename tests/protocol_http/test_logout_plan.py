@@ -66,7 +66,7 @@ def confirm(person: Person, page: Page) -> requests.Response:
 # -- RP-initiated ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("P-12", "RP-Initiated Logout §2")
+@pytest.mark.spec("P-12", "OIDC RP-Initiated Logout §2")
 @pytest.mark.parametrize("state", ["estado-&=ñ", None])
 def test_a_hint_of_this_session_signs_out_and_goes_back(
     office: Office, relying_party: RelyingParty, person: Person, id_token: str, state: str | None
@@ -79,7 +79,7 @@ def test_a_hint_of_this_session_signs_out_and_goes_back(
     assert not is_signed_in(relying_party, person)
 
 
-@pytest.mark.spec("P-12", "D-62", "RP-Initiated Logout §3")
+@pytest.mark.spec("P-12", "D-62", "OIDC RP-Initiated Logout §3")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -102,7 +102,7 @@ def test_a_return_that_is_not_known_for_sure_is_never_taken(
     assert is_signed_in(relying_party, person)
 
 
-@pytest.mark.spec("P-12", "RP-Initiated Logout §2")
+@pytest.mark.spec("P-12", "OIDC RP-Initiated Logout §2")
 @pytest.mark.parametrize("sent", [{}, {"state": "estado-1"}], ids=["nothing", "only state"])
 def test_without_a_hint_the_person_confirms_and_stays(
     office: Office, relying_party: RelyingParty, person: Person, id_token: str, sent: dict[str, str]
@@ -113,7 +113,7 @@ def test_without_a_hint_the_person_confirms_and_stays(
     assert not is_signed_in(relying_party, person)
 
 
-@pytest.mark.spec("P-12", "RP-Initiated Logout §2")
+@pytest.mark.spec("P-12", "OIDC RP-Initiated Logout §2")
 def test_a_hint_without_a_return_ends_at_our_own_page(
     office: Office, relying_party: RelyingParty, person: Person, id_token: str
 ) -> None:
@@ -140,7 +140,7 @@ def worker(office: Office) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("worker")
-@pytest.mark.spec("Back-Channel Logout §2.4", "Back-Channel Logout §2.5", "T-1")
+@pytest.mark.spec("OIDC Back-Channel Logout §2.4", "OIDC Back-Channel Logout §2.5", "T-1")
 def test_an_application_is_told_with_a_logout_token(office: Office, person: Person, application: Application) -> None:
     assert office.metadata["backchannel_logout_supported"] is True
     assert office.metadata["backchannel_logout_session_supported"] is True
@@ -175,7 +175,7 @@ def test_an_application_is_told_with_a_logout_token(office: Office, person: Pers
 # -- front-channel -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("Front-Channel Logout §3", "W-7")
+@pytest.mark.spec("OIDC Front-Channel Logout §3", "W-7")
 def test_an_application_is_told_by_a_frame(office: Office, person: Person) -> None:
     assert office.metadata["frontchannel_logout_supported"] is True
     assert office.metadata["frontchannel_logout_session_supported"] is True
@@ -196,7 +196,7 @@ def test_an_application_is_told_by_a_frame(office: Office, person: Person) -> No
 # -- session management ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("Session Management §3", "W-1", "W-7")
+@pytest.mark.spec("OIDC Session Management §3", "W-1", "W-7")
 def test_session_state_is_of_client_origin_and_browser(office: Office, relying_party: RelyingParty) -> None:
     """What the frame computes of it runs in Chromium in tests/browser, and in the suite's HtmlUnit."""
     person = Person(office.provider.issuer, address="127.1.3.1")

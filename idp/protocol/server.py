@@ -198,7 +198,8 @@ class ProtocolServer:
         """OIDC Discovery section 3 and RFC 8414 section 2, built from what is registered."""
         return build_metadata(
             self.services.tokens.issuer,
-            grant_types=_GRANT_TYPES,
+            # `implicit` has no business at the token endpoint: RFC 7591 section 2.1.
+            grant_types=_GRANT_TYPES | {"implicit"},
             retention_days=self.services.subjects.deployment_retention_days,
             registration=self.registrations.is_served,
         )

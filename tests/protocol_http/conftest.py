@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 
 from tests.serving import Client, Provider, provider_in
 
@@ -60,9 +61,19 @@ class Office:
 
 
 @pytest.fixture(scope="session")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def authority() -> trustme.CA:
+    """Whom the provider trusts: applications are asked and told over https."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Office]:
     folder = tmp_path_factory.mktemp("office")
-    with provider_in(folder, IDP_REGISTRATION="open", IDP_ALLOW_LOOPBACK_CLIENTS="1") as provider:
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    trusted = str(folder / "authority.pem")
+    with provider_in(
+        folder, IDP_REGISTRATION="open", IDP_ALLOW_LOOPBACK_CLIENTS="1", SSL_CERT_FILE=trusted
+    ) as provider:
         claims = Path(folder) / "claims.json"
         claims.write_text(json.dumps(CLAIMS))
         password = provider.add_account(USERNAME, "--claims", str(claims))

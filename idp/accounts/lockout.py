@@ -103,9 +103,9 @@ class Lockout:
         return self._release(tx, key, now, {"failures": case((is_pending, _C.failures - 1), else_=_C.failures)})
 
     def forgive(self, tx: Connection, key: str, now: datetime) -> bool:
-        """Forget what has failed, keep every slot; for a success that held none. False where a lock is set, and stays."""
-        forgiven = {"failures": _not_negative(_C.failures - _C.failed), "failed": 0}
-        return self._release(tx, key, now, forgiven, unless=self._is_locked(now))
+        """Forget what has failed, keep every slot: for a success that held none. False where a lock stands."""
+        kept = _not_negative(_C.failures - _C.failed)
+        return self._release(tx, key, now, {"failures": kept, "failed": 0}, unless=self._is_locked(now))
 
     def clear(self, tx: Connection, key: str) -> None:
         """Forget failures and lock: for recovery and operators, and for nothing else (L-8)."""

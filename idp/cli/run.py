@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from flask_migrate import upgrade
 
-from idp import jobs
+from idp import jobs, policy
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
 from idp.web.current import EXTENSION
@@ -40,7 +40,8 @@ def init() -> None:
 def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
     """Serve with the production server."""
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     services = open_services()  # refuses bad settings here, once, instead of in each worker
@@ -60,6 +61,9 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
         address=host,
         port=port,
         interface=Interfaces.WSGI,
+        # Browsers speak HTTP/2 only over TLS, which is the proxy's: one protocol, whose limits are known.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=policy.HEADERS_MAX),
         workers=workers,
         blocking_threads=16,
         backlog=2048,

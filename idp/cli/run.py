@@ -14,6 +14,7 @@ from flask_migrate import upgrade
 from idp import jobs, policy
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
+from idp.db import make_private
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import Services
@@ -27,6 +28,7 @@ def init() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with app.app_context():
         upgrade()
+    make_private(services.settings.database_url, mend=True)
     for kid in services.keys.ensure(now()):
         click.echo(f"key made: {kid}")
     click.echo("ready")

@@ -167,6 +167,11 @@ def say_wait(page: Response, error: AddressThrottled) -> Response:
 def _unexpected(error: BaseException) -> Response:
     if isinstance(error, StoreUnavailable | HashingOverloaded | KeyProblem):
         return _unavailable(error)
+    # These come here where the page that was to answer a stale form could not be made.
+    if isinstance(error, AddressThrottled):
+        return _throttled(error)
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return _answer(error.code, *_words(error, error.code))
     _log.error("unexpected error at %s, folio %s", request.endpoint, request_id(), exc_info=error)
     return _answer(
         500,

@@ -183,7 +183,7 @@ def test_no_form_of_any_kind_is_a_fault(rig: Rig, path: str) -> None:
         for body in (
             f"csrf_token={token}&{filled}",
             f"csrf_token={value}",
-            f"{value}={value}&" * 60,
+            f"{value[:9]}={value}&" * 40,
             f"{filled}&{filled}",
         ):
             answer = person.http.post(

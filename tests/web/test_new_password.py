@@ -187,8 +187,8 @@ def test_the_question_can_be_changed_there_too(
 @pytest.mark.parametrize("extra", ["usuario", "username", "account_id", "epoch", "permit", "means"])
 def test_nothing_in_the_form_says_whose_password_it_is(visitor: Visitor, services: Services, extra: str) -> None:
     page = answer(visitor)
-    token = page.fields["csrf_token"]
-    sent = visitor.post(f"/recover/password?{extra}={UNKNOWN}", {"csrf_token": token, **BOTH, extra: UNKNOWN})
+    fields = {**page.hidden["form-password"], **BOTH, extra: UNKNOWN}
+    sent = visitor.post(f"/recover/password?{extra}={UNKNOWN}", fields)
     assert sent.status == 303
     assert services.passwords.set_by == [(KNOWN, "question")]
 

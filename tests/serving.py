@@ -280,7 +280,7 @@ def stop_server(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOP_WAIT)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(5)
+    process.wait(STOP_WAIT)
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> dict[int, float]:

@@ -12,10 +12,10 @@ from demo.places import Places
 from demo.ready import describe
 from demo.standing import Standing, find_standings
 from idp.app import create_app
-from idp.db import Base
 from idp.settings import Settings
 from idp.web.current import EXTENSION
 from idp.wiring import Services
+from tests.tables import make_tables
 
 KINDS = {user.kind: user for user in USERS}
 
@@ -29,7 +29,7 @@ def services(tmp_path: Path) -> Services:
         keys_dir=tmp_path / "keys",
     )
     found: Services = create_app(settings).extensions[EXTENSION]
-    Base.metadata.create_all(found.store.engine)
+    make_tables(found.store.engine)
     return found
 
 

@@ -15,11 +15,12 @@ from idp.accounts.captcha import Captcha
 from idp.accounts.errors import CaptchaProblem
 from idp.blueprints import captcha as pages
 from idp.blueprints import signin
-from idp.db import Base, Store
+from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.settings import Settings
 from idp.web import assembly
 from idp.web.captcha import challenge, forget_challenge, fresh_challenge, problem_text, typed_answer
+from tests.tables import make_tables
 from tests.web.conftest import SECRET, Page, Visitor
 from tests.web.doors import Protocol, Sessions
 
@@ -62,7 +63,7 @@ def send() -> str:
 @pytest.fixture
 def captcha() -> Captcha:
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    Base.metadata.create_all(engine)
+    make_tables(engine)
     return Captcha(Ephemeral(Store(engine)), b"a key for tests")
 
 

@@ -10,7 +10,7 @@ from flask import Blueprint, make_response, render_template, request, session
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 
-from idp.accounts.errors import AddressThrottled, AnswerRefused, PasswordRefused, PermitGone
+from idp.accounts.errors import AddressThrottled, AnswerRefused, PasswordRefused, PermitGone, UsernameLocked
 from idp.accounts.permits import Means
 from idp.policy import PASSWORD_LIFETIME
 from idp.web import permits, recoveries
@@ -74,7 +74,7 @@ def renew() -> ResponseReturnValue:
     except AddressThrottled as refusal:
         page = _expired_page(held, NewPasswordForm(formdata=None), wait_text(refusal.retry_after))
         return say_wait(make_response(page), refusal)
-    except PermitGone:
+    except (PermitGone, UsernameLocked):
         return _start_again(held)
     replace_cookie(signed_in.cookie)
     keep_device(signed_in.device)

@@ -11,9 +11,10 @@ from pathlib import Path
 import click
 from flask_migrate import upgrade
 
-from idp import jobs
+from idp import jobs, policy
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
+from idp.db import make_private
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import Services
@@ -27,6 +28,7 @@ def init() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with app.app_context():
         upgrade()
+    make_private(services.settings.database_url, mend=True)
     for kid in services.keys.ensure(now()):
         click.echo(f"key made: {kid}")
     click.echo("ready")
@@ -40,7 +42,8 @@ def init() -> None:
 def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
     """Serve with the production server."""
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     services = open_services()  # refuses bad settings here, once, instead of in each worker
@@ -60,6 +63,9 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
         address=host,
         port=port,
         interface=Interfaces.WSGI,
+        # Browsers speak HTTP/2 only over TLS, which is the proxy's: one protocol, whose limits are known.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=policy.HEADERS_MAX),
         workers=workers,
         blocking_threads=16,
         backlog=2048,

@@ -139,7 +139,7 @@ class Authorizations:
         if subject is None or authentication is None:
             return NeedsSignIn(handle, pending.request.ui_locales)
         request = pending.request
-        if not allow:
+        if not allow or not _scopes_for(subject, request.scopes):
             with self._store.write() as tx:
                 self._finish(tx, pending, now)
                 self._record(tx, audit.Event.CONSENT_DENY, pending, subject, now)
@@ -156,9 +156,10 @@ class Authorizations:
             return None
         request, client = pending.request, pending.client
         subject = self._signed_in(pending, authentication, now)
+        scopes = request.scopes if subject is None else _scopes_for(subject, request.scopes)
         consented = () if subject is None else self._consented(subject, client)
         days = None
-        if subject is not None and subject.mailbox_rfc is not None and has_mailbox_scope(request.scopes):
+        if subject is not None and has_mailbox_scope(scopes):
             days = min(filter(None, (subject.retention_days, client.retention_days)))
         return Interaction(
             handle=handle,
@@ -168,9 +169,9 @@ class Authorizations:
             login_hint=request.login_hint,
             reauthenticate=pending.asks_again,
             needs_sign_in=subject is None,
-            scopes=request.scopes,
-            new_scopes=tuple(scope for scope in request.scopes if scope not in consented),
-            claims={} if subject is None else claims_for(request.scopes, subject),
+            scopes=scopes,
+            new_scopes=tuple(scope for scope in scopes if scope not in consented),
+            claims={} if subject is None else claims_for(scopes, subject),
             retention_days=days,
         )
 
@@ -191,6 +192,11 @@ class Authorizations:
                 refused: OAuth2Error = LoginRequired("The person has to sign in.")
                 return self._refuse(refused, request.redirect_uri, request.state)
             return NeedsSignIn(self._keep(pending, browser, now), request.ui_locales)
+        if not _scopes_for(subject, request.scopes):
+            with self._store.write() as tx:
+                self._finish(tx, pending, now)
+            refused = AccessDenied("No scope that this person may give.")
+            return self._refuse(refused, request.redirect_uri, request.state)
         if self._must_ask(pending, subject):
             if silent:
                 refused = ConsentRequired("The person has to consent.")
@@ -225,7 +231,8 @@ class Authorizations:
             return True
         if client.first_party:
             return False
-        return not client.remembers_consent or not set(self._consented(subject, client)).issuperset(request.scopes)
+        scopes = _scopes_for(subject, request.scopes)
+        return not client.remembers_consent or not set(self._consented(subject, client)).issuperset(scopes)
 
     def _consented(self, subject: Subject, client: Client) -> tuple[str, ...]:
         if not client.remembers_consent:
@@ -247,13 +254,11 @@ class Authorizations:
     ) -> ProtocolResponse:
         request, client = pending.request, pending.client
         code = secrets.token_urlsafe(32)
-        scopes = request.scopes
-        if subject.mailbox_rfc is None:
-            scopes = tuple(scope for scope in scopes if not is_mailbox_scope(scope))
+        scopes = _scopes_for(subject, request.scopes)
         with self._store.write() as tx:
             self._finish(tx, pending, now)
             if consented:
-                self._remember_consent(tx, subject, client, request.scopes, now)
+                self._remember_consent(tx, subject, client, scopes, now)
                 self._record(tx, audit.Event.CONSENT_GRANT, pending, subject, now)
             grant = self._tokens.add_grant(
                 tx,
@@ -343,8 +348,13 @@ class Authorizations:
             now=now,
             account_id=subject.sub,
             client_id=pending.client.client_id,
-            detail={"scope": " ".join(pending.request.scopes)},
+            detail={"scope": " ".join(_scopes_for(subject, pending.request.scopes))},
         )
+
+
+def _scopes_for(subject: Subject, scopes: Iterable[str]) -> tuple[str, ...]:
+    """Those of the scopes that this person may give: who has no mailbox is not asked for one (product.md section 2)."""
+    return tuple(scope for scope in scopes if subject.mailbox_rfc is not None or not is_mailbox_scope(scope))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def wants_json() -> bool:
 
 def error_page(status: int, title: str, text: str, *, code: str | None = None) -> Response:
     """The page S24: needs neither session nor database. `code` is for whoever gives support."""
-    moment = gettext("%(moment)s (hora de CDMX)", moment=format_datetime(now(), "medium"))
+    moment = gettext("%(moment)s (hora de CDMX)", moment=format_datetime(now(), "d MMM y, HH:mm"))
     page = render_template(
         "error.html", status=status, title=title, text=text, code=code, reference=request_id(), moment=moment
     )
@@ -110,6 +110,10 @@ def _words(error: HTTPException, status: int) -> tuple[str, str]:
         return gettext("Página no encontrada"), gettext("Esta dirección no se abre de esa manera.")
     if status == 413:
         return gettext("Demasiados datos"), gettext("Lo que se envió es más grande de lo que aceptamos.")
+    if status == 415:
+        return gettext("No podemos atender esta solicitud"), gettext(
+            "Lo que se envió no es un formulario de esta página."
+        )
     if status == 429:
         seconds = getattr(error, "retry_after", None)
         return gettext("Espere un momento"), wait_text(timedelta(seconds=seconds if isinstance(seconds, int) else 0))
@@ -159,6 +163,11 @@ def say_wait(page: Response, error: AddressThrottled) -> Response:
 def _unexpected(error: BaseException) -> Response:
     if isinstance(error, StoreUnavailable | HashingOverloaded | KeyProblem):
         return _unavailable(error)
+    # These come here where the page that was to answer a stale form could not be made.
+    if isinstance(error, AddressThrottled):
+        return _throttled(error)
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return _answer(error.code, *_words(error, error.code))
     _log.error("unexpected error at %s, folio %s", request.endpoint, request_id(), exc_info=error)
     return _answer(
         500,

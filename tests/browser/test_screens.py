@@ -208,3 +208,18 @@ def test_a_large_screen_is_filled(chromium: Browser, town: Town, screenshots: Pa
         walk.page.fill("#password", account.password)
         walk.page.click("#submit")
         walk.arrive("account", "cuenta")
+
+
+@pytest.mark.parametrize("group", ["signin", "sheet", "account"])
+def test_the_page_of_all_components_runs_without_a_complaint(
+    chromium: Browser, town: Town, screenshots: Path, group: str
+) -> None:
+    with walking(chromium, screenshots, Look()) as walk:
+        walk.page.goto(f"{town.issuer}/styleguide/{group}")
+        walk.arrive("styleguide")
+        assert walk.complaints == []
+        if group == "signin":
+            # The password is being shown when the username is filled in.
+            walk.page.locator("[data-reveal]").first.click()
+            walk.page.locator("[data-fill]").first.click()
+            assert walk.page.locator("#password").first.evaluate("e => e === document.activeElement")

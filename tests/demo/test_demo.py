@@ -110,7 +110,7 @@ def test_a_lost_database_is_made_anew(tmp_path: Path, free_port: int) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("IDP_", "DEMO_"))}
     environment |= {"DEMO_PORT": str(free_port), "DEMO_INSTANCE": str(tmp_path)}
     places = Places.from_environment(environment)
-    places.users_file.write_text(json.dumps({USERS[0].username: {"kind": "client", "password": "x", "ready": True}}))
+    places.users_file.write_text(json.dumps({USERS[0].username: {"kind": "client", "password": "x"}}))
     places.env_file.write_text("MAILBOX_CLIENT_ID=gone\nMAILBOX_CLIENT_SECRET=gone\n")
     with _demo(environment, tmp_path / "output"):
         users = json.loads(places.users_file.read_text())

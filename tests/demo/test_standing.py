@@ -59,7 +59,7 @@ def _make(services: Services, user: DemoUser, password: str | None, changed_at: 
         user.username,
         email=user.mailbox,
         name=user.name,
-        organization_rfc=ORGANIZATION if user.options else None,
+        organization_rfc=ORGANIZATION if user.employed else None,
         now=datetime.now(UTC),
         password=password,
         question=None if password is None else "dish",
@@ -97,4 +97,4 @@ def test_the_greeting_says_how_things_stand(
 
 
 def _as_json(passwords: dict[str, str]) -> str:
-    return json.dumps({username: {"password": password, "ready": True} for username, password in passwords.items()})
+    return json.dumps({username: {"password": password} for username, password in passwords.items()})

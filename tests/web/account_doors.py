@@ -18,6 +18,7 @@ class OwnAccount:
     def __init__(self, services: Services) -> None:
         self._services = services
         self.days = 20.0
+        self.is_verified = True
         self.question: str | None = "concert"
         self.name = "Escuela Kemper Urgate"
         self.told: list[tuple[Any, ...]] = []
@@ -32,7 +33,17 @@ class OwnAccount:
         person = Person(account_id, KNOWN, Kind.CLIENT, self.name, "es-MX")
         changed = ends - timedelta(days=30)
         return Overview(
-            *(person, "maria@kemper.example", True, Kind.CLIENT, KNOWN, KNOWN, self.question, changed, ends),
+            *(
+                person,
+                "maria@kemper.example",
+                self.is_verified,
+                Kind.CLIENT,
+                KNOWN,
+                KNOWN,
+                self.question,
+                changed,
+                ends,
+            ),
             days_left=-int(-self.days // 1),
         )
 

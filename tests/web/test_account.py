@@ -72,6 +72,28 @@ def test_the_browser_may_sign_out_everywhere(person: Visitor, services: Services
     assert services.sign_in.everywhere == [True]
 
 
+@pytest.mark.parametrize(
+    ("days", "question", "verified", "title"),
+    [
+        (20, "concert", True, "Su cuenta está en orden"),
+        (20, "concert", False, "Verifique su correo"),
+        (20, None, False, "Elija su pregunta secreta"),
+        (2, "concert", False, "Es momento de cambiar su contraseña"),
+    ],
+)
+def test_an_account_is_in_order_only_where_nothing_is_left_to_do(
+    person: Visitor, doors: Doors, days: float, question: str | None, verified: bool, title: str
+) -> None:
+    doors.own.days, doors.own.question, doors.own.is_verified = days, question, verified
+    page = person.get("/account")
+    assert title in page
+    assert ("Su cuenta está en orden" in page) is (title == "Su cuenta está en orden")
+    # The way out, which needs no password to be typed.
+    assert ('id="next" href="/recover"' in page.text.replace('class="btn btn-gold" ', "")) is (
+        title == "Verifique su correo"
+    )
+
+
 # -- profile ---------------------------------------------------------------------------------------------------------
 
 

@@ -175,7 +175,9 @@ def test_what_stands_in_query_and_body_is_refused(house: House) -> None:
     assert twice.status_code == 400
     for body in (b"{}", b""):
         page = house.visitor().post("/oauth/authorize", body, content_type="application/json")  # type: ignore[arg-type]
-        assert page.status == 400
+        assert (page.status, page.screen) == (415, "error")
+    page = house.visitor().post("/oauth/authorize", {})
+    assert (page.status, page.screen) == (400, "error")
 
 
 @pytest.mark.spec("P-2", "D-01", "D-04")

@@ -61,7 +61,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # ARGV[1] is a fresh name, [2] now, [3] the run of the server as this process knows it, [4] kind and digest. All
-# instants are the caller's, in microseconds (O-7); Redis's own clock only clears away what has ended.
+# instants are the caller's, in microseconds (O-7), 0 from who has none; Redis's own clock only clears away what has ended.
 _PRELUDE = """
 local now, memory = tonumber(ARGV[2]), redis.call('HMGET', KEYS[1], 'name', 'since')
 local name, since = memory[1], tonumber(memory[2] or '')
@@ -69,7 +69,7 @@ if not name then
   name = ARGV[1]
   redis.call('HSET', KEYS[1], 'name', name, 'run', ARGV[3])
 end
-if not since then
+if not since and now > 0 then
   since = now
   redis.call('HSET', KEYS[1], 'since', ARGV[2])
 end

@@ -144,8 +144,10 @@ class Cluster:
 
     def stop(self) -> None:
         """End it, however it is doing."""
-        with suppress(OSError, ValueError):  # it has never started, or it was killed
+        with suppress(OSError, ValueError):  # it has never started
             pids = processes_under(self.pid)
+            if not pids:
+                return  # it was killed
             send(pids, signal.SIGCONT)
             self.run("pg_ctl", "--pgdata", str(self.data), "--mode", "immediate", "stop")
 
@@ -254,6 +256,15 @@ class RedisServer:
             connection.sendall(command.encode() + b"\r\n")
             return connection.recv(4096).split(b"\r\n")[0]
         return b""
+
+    def lines(self, command: str) -> list[str]:
+        """What it says to one command, an item a line."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.folder / "redis.sock"))
+            connection.sendall(command.encode() + b"\r\n")
+            found = connection.recv(65536).decode().split("\r\n")
+        return [line for line in found if line and line[0] not in "*$"]
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)

@@ -9,7 +9,7 @@ from tests.nodes.house import ManyNodes, house_in, nodes_of
 from tests.rig import Rig
 
 
-@pytest.fixture(scope="session", params=["postgresql", "postgresql and redis"])
+@pytest.fixture(scope="session", params=["postgresql and redis", pytest.param("postgresql", marks=pytest.mark.slow)])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("nodes")
     with cluster() as database:

@@ -80,6 +80,8 @@ class ManyNodes(Provider):
         if self._proxy is not None:
             self._proxy.stop()
             self._proxy = None
+        for node in self.nodes.values():
+            node.terminate()  # all of them, before the first is waited for
         for name in list(self.nodes):
             stop_server(self.nodes.pop(name))
 

@@ -1,0 +1,181 @@
+"""Relying parties at work while something goes wrong: what they were told is kept, and compared afterwards."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from tests.journeys import Person, parameters
+from tests.rig import Account, Rig, at_once
+
+PAUSE = 0.05  # seconds after a 503; a real client waits longer
+
+
+@dataclass
+class Told:
+    """What the clients were told."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    redeemed: int = 0
+    """Codes for which tokens came."""
+    refreshed: int = 0
+    """Refresh tokens for which others came."""
+    twice: int = 0
+    """Codes for which tokens came twice: none."""
+    living: list[dict[str, Any]] = field(default_factory=list)
+    """The last tokens of each family about which nobody was left in doubt."""
+    spent: list[dict[str, Any]] = field(default_factory=list)
+    """Tokens of these families that were spent, acknowledged."""
+    last_success: float = 0.0
+    in_doubt: int = 0
+    """Requests that were refused, or not answered: what they asked for may have been done."""
+
+
+class Load:
+    """Threads that redeem and refresh until they are told to stop."""
+
+    def __init__(self, rig: Rig, *, keepers: int = 3, racers: int = 2) -> None:
+        self._rig = rig
+        self.told = Told()
+        self.failures: list[BaseException] = []
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        works: list[Callable[[Person, Account], None]] = [*[self._keep] * keepers, *[self._race] * racers]
+        self._threads = []
+        for work in works:
+            account, person = rig.add(), rig.person()
+            person.authorize(rig.request().url, account.username, account.password)
+            self._threads.append(threading.Thread(target=self._run, args=(work, person, account), daemon=True))
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> Told:
+        """End what has begun; what was told meanwhile."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a request hangs"
+        if self.failures:
+            raise self.failures[0]
+        return self.told
+
+    def wait_for_success(self, *, since: float, within: float) -> float:
+        """Seconds from `since` until the first success after it."""
+        while self.told.last_success < since:
+            assert time.monotonic() < since + within, f"no success: {self.told.statuses} {self.failures}"
+            time.sleep(0.02)
+        return self.told.last_success - since
+
+    def _run(self, work: Callable[[Person, Account], None], person: Person, account: Account) -> None:
+        try:
+            while not self._stop.is_set():
+                work(person, account)
+        except BaseException as error:  # raised by `stop`, where the test sees it
+            self.failures.append(error)
+
+    def _note(self, status: int) -> int:
+        with self._lock:
+            self.told.statuses[status] += 1
+            if status == 200:
+                self.told.last_success = time.monotonic()
+            if status >= 500:
+                self.told.in_doubt += 1
+        if status >= 500:
+            time.sleep(PAUSE)
+        return status
+
+    def _code(self, person: Person) -> dict[str, str] | None:
+        """A fresh code of who is signed in, as the form that redeems it; None where the house does not answer."""
+        asked = self._rig.request(prompt="none")
+        answer = person.open(asked.url)
+        if not answer.is_redirect:
+            self._note(answer.status_code)
+            return None
+        found = parameters(answer.headers["Location"])
+        assert "code" in found, found
+        return {
+            "grant_type": "authorization_code",
+            "code": found["code"],
+            "redirect_uri": self._rig.own.redirect_uri,
+            "code_verifier": asked.verifier,
+        }
+
+    def _call(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        try:
+            status, answer = self._rig.call("/oauth/token", self._rig.own, **form)
+        except requests.ConnectionError:
+            status, answer = 599, {}
+        return self._note(status), answer
+
+    def _keep(self, person: Person, _account: Account) -> None:
+        """A code, its tokens, and new ones for these, a few times. In doubt, the family is left alone."""
+        form = self._code(person)
+        if form is None:
+            return
+        status, tokens = self._call(form)
+        if status != 200:
+            assert status >= 500, tokens
+            return
+        with self._lock:
+            self.told.redeemed += 1
+        first = None
+        for _ in range(4):
+            status, again = self._call({"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]})
+            if status != 200:
+                assert status >= 500, again
+                return
+            with self._lock:
+                self.told.refreshed += 1
+            first, tokens = first or tokens, again
+        with self._lock:
+            self.told.living.append(tokens)
+            self.told.spent.append(first or {})
+
+    def _race(self, person: Person, _account: Account) -> None:
+        """One code, posted twice in the same moment."""
+        form = self._code(person)
+        if form is None:
+            return
+        answers = at_once([lambda: self._call(form)] * 2)
+        won = sum(status == 200 for status, _ in answers)
+        with self._lock:
+            self.told.redeemed += won > 0
+            self.told.twice += won > 1
+
+
+@contextmanager
+def under_load(rig: Rig, *, keepers: int = 3, racers: int = 2) -> Iterator[Load]:
+    """The clients are at work inside; afterwards, what they were told is checked against what the house knows."""
+    issue, refresh = rig.provider.count_audit("client:token:issue"), rig.provider.count_audit("client:token:refresh")
+    load = Load(rig, keepers=keepers, racers=racers)
+    # Each of them signed in with a code that nobody redeemed: no row of theirs counts below.
+    load.start()
+    try:
+        yield load
+    finally:
+        told = load.stop()
+    check(rig, told, issue=issue, refresh=refresh)
+
+
+def check(rig: Rig, told: Told, *, issue: int, refresh: int) -> None:
+    """Nothing acknowledged is lost, nothing was spent twice, each acknowledged event has exactly one audit row."""
+    assert told.redeemed > 0, told.statuses
+    assert told.refreshed > 0, told.statuses
+    assert told.twice == 0
+    assert set(told.statuses) <= {200, 400, 503, 599}, told.statuses
+    issued = rig.provider.count_audit("client:token:issue") - issue
+    refreshed = rig.provider.count_audit("client:token:refresh") - refresh
+    # What was refused with 503 may have been done: the answer is what was lost.
+    assert told.redeemed <= issued <= told.redeemed + told.in_doubt
+    assert told.refreshed <= refreshed <= told.refreshed + told.in_doubt
+    for tokens in told.living[-10:]:
+        assert rig.is_active(tokens["refresh_token"]), "acknowledged, and lost"
+    for tokens in told.spent[-10:]:
+        assert rig.refresh(tokens)[1]["error"] == "invalid_grant", "spent, and back"

@@ -61,7 +61,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # ARGV[1] is a fresh name, [2] now, [3] the run of the server as this process knows it, [4] kind and digest. All
-# instants are the caller's, in microseconds (O-7), 0 from who has none; Redis's own clock only clears away what has ended.
+# instants are the caller's, in microseconds (O-7), 0 from who has none; Redis's own clock only clears away
+# what has ended.
 _PRELUDE = """
 local now, memory = tonumber(ARGV[2]), redis.call('HMGET', KEYS[1], 'name', 'since')
 local name, since = memory[1], tonumber(memory[2] or '')

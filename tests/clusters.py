@@ -112,7 +112,8 @@ class Cluster:
 
     def restart(self, mode: str = "immediate") -> None:
         """`immediate` is a crash, and its recovery."""
-        self.run("pg_ctl", "--pgdata", str(self.data), "--wait", "--mode", mode, "restart")
+        log = str(self.folder / "log")
+        self.run("pg_ctl", "--pgdata", str(self.data), "--wait", "--mode", mode, "--log", log, "restart")
 
     def kill(self) -> None:
         """SIGKILL to all of it in the same moment; nothing of it is left when this returns."""

@@ -18,7 +18,16 @@ from sqlalchemy import create_engine, text
 from tests.catcher import catching
 from tests.nodes.proxy import Proxy
 from tests.rig import CALLBACK, Rig
-from tests.serving import IDP, Provider, cpu_seconds, free_port, start_server, stop_server, wait_until_it_answers
+from tests.serving import (
+    IDP,
+    STOP_WAIT,
+    Provider,
+    cpu_seconds,
+    free_port,
+    start_server,
+    stop_server,
+    wait_until_it_answers,
+)
 
 
 @dataclass
@@ -75,6 +84,13 @@ class ManyNodes(Provider):
         """SIGKILL to all of it in the same moment."""
         os.killpg(self.nodes[name].pid, signal.SIGKILL)
         self.nodes.pop(name).wait(10)
+
+    def end_node(self, name: str) -> None:
+        """SIGTERM: what it has begun, it finishes."""
+        node = self.nodes.pop(name)
+        node.terminate()
+        assert node.wait(STOP_WAIT) == 0
+        stop_server(node)
 
     def stop(self) -> None:
         if self._proxy is not None:

@@ -14,6 +14,8 @@ from tests.journeys import Person, parameters
 from tests.rig import Account, Rig, at_once
 
 PAUSE = 0.05  # seconds after a 503; a real client waits longer
+UNANSWERED = 599
+"""What stands for a connection that was refused, or ended without an answer."""
 
 
 @dataclass
@@ -94,7 +96,11 @@ class Load:
     def _code(self, person: Person) -> dict[str, str] | None:
         """A fresh code of who is signed in, as the form that redeems it; None where the house does not answer."""
         asked = self._rig.request(prompt="none")
-        answer = person.open(asked.url)
+        try:
+            answer = person.open(asked.url)
+        except requests.ConnectionError:
+            self._note(UNANSWERED)
+            return None
         if not answer.is_redirect:
             self._note(answer.status_code)
             return None
@@ -111,7 +117,7 @@ class Load:
         try:
             status, answer = self._rig.call("/oauth/token", self._rig.own, **form)
         except requests.ConnectionError:
-            status, answer = 599, {}
+            status, answer = UNANSWERED, {}
         return self._note(status), answer
 
     def _keep(self, person: Person, _account: Account) -> None:
@@ -151,8 +157,13 @@ class Load:
 
 
 @contextmanager
-def under_load(rig: Rig, *, keepers: int = 3, racers: int = 2) -> Iterator[Load]:
-    """The clients are at work inside; afterwards, what they were told is checked against what the house knows."""
+def under_load(
+    rig: Rig, *, keepers: int = 3, racers: int = 2, allowed: frozenset[int] = frozenset({503})
+) -> Iterator[Load]:
+    """The clients are at work inside; afterwards, what they were told is checked against what the house knows.
+
+    Beside successes, and refusals of what was spent already, they may have been told `allowed`.
+    """
     issue, refresh = rig.provider.count_audit("client:token:issue"), rig.provider.count_audit("client:token:refresh")
     load = Load(rig, keepers=keepers, racers=racers)
     # Each of them signed in with a code that nobody redeemed: no row of theirs counts below.
@@ -161,6 +172,7 @@ def under_load(rig: Rig, *, keepers: int = 3, racers: int = 2) -> Iterator[Load]
         yield load
     finally:
         told = load.stop()
+    assert set(told.statuses) <= {200, 400} | allowed, told.statuses
     check(rig, told, issue=issue, refresh=refresh)
 
 
@@ -169,7 +181,6 @@ def check(rig: Rig, told: Told, *, issue: int, refresh: int) -> None:
     assert told.redeemed > 0, told.statuses
     assert told.refreshed > 0, told.statuses
     assert told.twice == 0
-    assert set(told.statuses) <= {200, 400, 503, 599}, told.statuses
     issued = rig.provider.count_audit("client:token:issue") - issue
     refreshed = rig.provider.count_audit("client:token:refresh") - refresh
     # What was refused with 503 may have been done: the answer is what was lost.

@@ -12,6 +12,7 @@ import requests
 
 from tests.journeys import Person, parameters
 from tests.rig import Account, Rig, at_once
+from tests.serving import make_password
 
 PAUSE = 0.05  # seconds after a 503; a real client waits longer
 UNANSWERED = 599
@@ -23,6 +24,10 @@ class Told:
     """What the clients were told."""
 
     statuses: Counter[int] = field(default_factory=Counter)
+    entered: int = 0
+    """Sign-ins that ended at the account."""
+    reset: int = 0
+    """Passwords that were reset by the secret question."""
     redeemed: int = 0
     """Codes for which tokens came."""
     refreshed: int = 0
@@ -39,16 +44,19 @@ class Told:
 
 
 class Load:
-    """Threads that redeem and refresh until they are told to stop."""
+    """Threads that redeem and refresh until they are told to stop; people who sign in and reset, if asked for."""
 
-    def __init__(self, rig: Rig, *, keepers: int = 3, racers: int = 2) -> None:
+    def __init__(self, rig: Rig, *, keepers: int = 3, racers: int = 2, people: int = 0) -> None:
         self._rig = rig
         self.told = Told()
         self.failures: list[BaseException] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
         works: list[Callable[[Person, Account], None]] = [*[self._keep] * keepers, *[self._race] * racers]
-        self._threads = []
+        self._threads = [
+            threading.Thread(target=self._run, args=(work, rig.person(), rig.add()), daemon=True)
+            for work in [self._enter, self._reset] * people
+        ]
         for work in works:
             account, person = rig.add(), rig.person()
             person.authorize(rig.request().url, account.username, account.password)
@@ -155,37 +163,76 @@ class Load:
             self.told.redeemed += won > 0
             self.told.twice += won > 1
 
+    def _enter(self, _person: Person, account: Account) -> None:
+        """A sign-in, in a browser of its own."""
+        with self._as_it_goes(person := self._rig.person()):
+            if person.try_password(account.username, account.password).screen == "account":
+                with self._lock:
+                    self.told.entered += 1
+
+    def _reset(self, _person: Person, account: Account) -> None:
+        """A new password, by the secret question."""
+        with self._as_it_goes(person := self._rig.person()):
+            if person.recover_by_question(account.username, account.answer, make_password()).screen == "signin":
+                with self._lock:
+                    self.told.reset += 1
+
+    @contextmanager
+    def _as_it_goes(self, person: Person) -> Iterator[None]:
+        """A way through pages that may end at each of them because the house does not answer; for no other reason."""
+        trouble: list[int] = []
+
+        def look(response: requests.Response, *_arguments: Any, **_more: Any) -> None:
+            if response.status_code >= 500:
+                trouble.append(self._note(response.status_code))
+
+        person.http.hooks["response"].append(look)
+        try:
+            yield
+        except requests.ConnectionError:
+            self._note(UNANSWERED)
+        except AssertionError:
+            if not trouble:
+                raise
+
+
+AUDITED = {
+    "redeemed": "client:token:issue",
+    "refreshed": "client:token:refresh",
+    "entered": "account:signin:success",
+    "reset": "account:password:reset",
+}
+
 
 @contextmanager
 def under_load(
-    rig: Rig, *, keepers: int = 3, racers: int = 2, allowed: frozenset[int] = frozenset({503})
+    rig: Rig, *, keepers: int = 3, racers: int = 2, people: int = 0, allowed: frozenset[int] = frozenset({503})
 ) -> Iterator[Load]:
     """The clients are at work inside; afterwards, what they were told is checked against what the house knows.
 
     Beside successes, and refusals of what was spent already, they may have been told `allowed`.
     """
-    issue, refresh = rig.provider.count_audit("client:token:issue"), rig.provider.count_audit("client:token:refresh")
-    load = Load(rig, keepers=keepers, racers=racers)
-    # Each of them signed in with a code that nobody redeemed: no row of theirs counts below.
+    load = Load(rig, keepers=keepers, racers=racers, people=people)
+    before = {name: rig.provider.count_audit(event) for name, event in AUDITED.items()}
     load.start()
     try:
         yield load
     finally:
         told = load.stop()
     assert set(told.statuses) <= {200, 400} | allowed, told.statuses
-    check(rig, told, issue=issue, refresh=refresh)
+    check(rig, told, before)
 
 
-def check(rig: Rig, told: Told, *, issue: int, refresh: int) -> None:
+def check(rig: Rig, told: Told, before: dict[str, int]) -> None:
     """Nothing acknowledged is lost, nothing was spent twice, each acknowledged event has exactly one audit row."""
     assert told.redeemed > 0, told.statuses
     assert told.refreshed > 0, told.statuses
     assert told.twice == 0
-    issued = rig.provider.count_audit("client:token:issue") - issue
-    refreshed = rig.provider.count_audit("client:token:refresh") - refresh
-    # What was refused with 503 may have been done: the answer is what was lost.
-    assert told.redeemed <= issued <= told.redeemed + told.in_doubt
-    assert told.refreshed <= refreshed <= told.refreshed + told.in_doubt
+    for name, event in AUDITED.items():
+        acknowledged = getattr(told, name)
+        rows = rig.provider.count_audit(event) - before[name]
+        # What was refused with 503 may have been done: the answer is what was lost.
+        assert acknowledged <= rows <= acknowledged + told.in_doubt, (name, told)
     for tokens in told.living[-10:]:
         assert rig.is_active(tokens["refresh_token"]), "acknowledged, and lost"
     for tokens in told.spent[-10:]:

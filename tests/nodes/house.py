@@ -131,9 +131,17 @@ def _split(statement: str) -> Iterator[str]:
 
 @contextmanager
 def house_in(
-    folder: Path, *, database: str, redis: str = "", options: tuple[str, ...] = ("--with-worker",), workers: int = 1
+    folder: Path,
+    *,
+    database: str,
+    redis: str = "",
+    options: tuple[str, ...] = ("--with-worker",),
+    extra: dict[str, dict[str, str]] | None = None,
 ) -> Iterator[Rig]:
-    """Two nodes, serving, with the clients and the people of the rig that attacks share."""
+    """Two nodes, serving, with the clients and the people of the rig that attacks share.
+
+    `extra` is what a node has in its environment beside what both have.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sockets = Path(tempfile.mkdtemp(prefix="idp-"))
     with catching(free_port()) as catcher:
@@ -152,7 +160,8 @@ def house_in(
             scopes = ("--scope", "openid", "--scope", "rfc", "--scope", "offline_access")
             mine = provider.add_client("Portal", CALLBACK, "--first-party", *grants, *scopes)
             foreign = provider.add_client("Conciliador", CALLBACK, *grants, *scopes)
-            provider.start(workers, *options)
+            provider.extra = extra or {}
+            provider.start(1, *options)
             yield Rig(provider, catcher, mine, foreign)
         finally:
             with suppress(Exception):

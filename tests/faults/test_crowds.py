@@ -16,7 +16,10 @@ from tests.serving import Provider
 pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("crowds"), pytest.mark.timeout(3600)]
 
 MIB = 1024 * 1024
-BODY = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 900\r\n\r\n"
+BODY = (
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 900\r\n\r\n"
+)
 HEAD = b"GET /login HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 
 

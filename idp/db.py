@@ -22,6 +22,10 @@ class StoreUnavailable(Exception):
     """The database did not answer; the request is refused and may be tried again."""
 
 
+class TablesBusy(StoreUnavailable):
+    """A migration would have made everybody wait for a table that somebody holds; nothing was changed."""
+
+
 class Base(DeclarativeBase):
     """What every table of the server derives from. The names make migrations the same on every database."""
 

@@ -2,13 +2,14 @@
 
 from alembic import context
 from flask import current_app
+from sqlalchemy.exc import OperationalError
 
 import idp.accounts.models
 import idp.audit
 import idp.ephemeral
 import idp.outbox
 import idp.protocol.models  # noqa: F401  # imported so that every table is known
-from idp.db import Base, UtcDateTime
+from idp.db import Base, StoreUnavailable, TablesBusy, UtcDateTime
 from idp.postgresql import without_deadline
 
 _ONE_AT_A_TIME = 5_305_026_531
@@ -55,4 +56,9 @@ def run_offline() -> None:
 if context.is_offline_mode():
     run_offline()
 else:
-    run_online()
+    try:
+        run_online()
+    except OperationalError as error:
+        # SQLSTATE lock_not_available.
+        busy = getattr(error.orig, "sqlstate", None) == "55P03"
+        raise (TablesBusy if busy else StoreUnavailable)(type(error).__name__) from error

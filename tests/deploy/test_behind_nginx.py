@@ -2,8 +2,12 @@
 
 import re
 import shutil
+import socket
+import ssl
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -122,3 +126,19 @@ def test_a_body_that_is_too_long_is_refused_before_a_node_sees_it(provider: Fron
         f"{provider.issuer}/login", data=b"x" * 200_000, verify=browser.http.verify, timeout=10, allow_redirects=False
     )
     assert answer.status_code == 413
+
+
+@pytest.mark.spec("O-6", "F-13")
+def test_bodies_that_never_come_hold_no_thread_of_a_node(provider: Fronted) -> None:
+    context = ssl.create_default_context(cafile=str(provider.folder.parent / "ca.pem"))
+    start = (
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: 900\r\n\r\nusername="
+    )
+    with ExitStack() as held:
+        for _ in range(60):  # the node has sixteen threads
+            raw = held.enter_context(socket.create_connection(("127.0.0.1", provider.front), 10))
+            held.enter_context(context.wrap_socket(raw, server_hostname="localhost")).sendall(start)
+        began = time.monotonic()
+        assert person(provider).visit("/login").screen == "signin"
+        assert time.monotonic() - began < 8

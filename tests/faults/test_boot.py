@@ -62,8 +62,8 @@ def test_with_nothing_wrong_it_serves(serve: Serve) -> None:
         ({"IDP_ALLOW_LOOPBACK_CLIENTS": "1"}, "IDP_ALLOW_LOOPBACK_CLIENTS"),
         ({"IDP_SECRET_KEI": SECRET}, "IDP_SECRET_KEI"),
         ({"IDP_MAIL_PORT": "veinticinco"}, "IDP_MAIL_PORT"),
-        ({"IDP_DATABASE_URL": f"no es una direccion {SECRET}"}, "IDP_DATABASE_URL"),
-        ({"IDP_REDIS_URL": f"no es una direccion {SECRET}"}, "IDP_REDIS_URL"),
+        ({"IDP_DATABASE_URL": f"no es una URL {SECRET}"}, "IDP_DATABASE_URL"),
+        ({"IDP_REDIS_URL": f"no es una URL {SECRET}"}, "IDP_REDIS_URL"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_and_not_shown(serve: Serve, settings: dict[str, str], named: str) -> None:

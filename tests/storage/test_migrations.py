@@ -12,7 +12,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import create_engine, inspect
 
 from idp.app import create_app
-from idp.db import Base
+from idp.db import Base, TablesBusy
 from idp.settings import Settings
 from idp.web.current import EXTENSION
 
@@ -60,12 +60,35 @@ def test_up_is_what_the_code_says_and_down_is_nothing(app: Flask, url: str) -> N
 
 @pytest.mark.spec("F-12")
 @pytest.mark.xdist_group("postgresql")
-def test_of_two_nodes_that_come_up_at_once_one_migrates(postgresql: str, tmp_path: Path) -> None:
-    engine = create_engine(postgresql)
+def test_a_migration_makes_nobody_wait_behind_it(postgresql: str, tmp_path: Path) -> None:
+    clear(postgresql)
+    app = make_app(postgresql, tmp_path / "keys")
+    holder = create_engine(postgresql).connect()
+    with app.app_context():
+        upgrade()
+        holder.exec_driver_sql("SELECT count(*) FROM account")  # and its lock, until this transaction ends
+        with pytest.raises(TablesBusy):
+            downgrade(revision="base")
+        assert differences(postgresql) == []
+        holder.close()
+        downgrade(revision="base")
+    assert tables(postgresql) <= {"alembic_version"}
+    holder.engine.dispose()
+    app.extensions[EXTENSION].store.engine.dispose()
+
+
+def clear(url: str) -> None:
+    engine = create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE")
         connection.exec_driver_sql("CREATE SCHEMA public")
     engine.dispose()
+
+
+@pytest.mark.spec("F-12")
+@pytest.mark.xdist_group("postgresql")
+def test_of_two_nodes_that_come_up_at_once_one_migrates(postgresql: str, tmp_path: Path) -> None:
+    clear(postgresql)
     apps = [make_app(postgresql, tmp_path / "keys") for _ in range(2)]
     errors: list[BaseException] = []
 

@@ -12,14 +12,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, Insert, MetaData, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import DateTime, TypeDecorator
 
+from idp import postgresql as server
+
 
 class StoreUnavailable(Exception):
     """The database did not answer; the request is refused and may be tried again."""
+
+
+class TablesBusy(StoreUnavailable):
+    """A migration would have made everybody wait for a table that somebody holds; nothing was changed."""
 
 
 class Base(DeclarativeBase):
@@ -62,7 +68,8 @@ def engine_options(url: str) -> dict[str, Any]:
     quiet = {"hide_parameters": True}
     if url.startswith("sqlite"):
         return {**quiet, "connect_args": {"timeout": 10, "check_same_thread": False}, "pool_timeout": 10}
-    return {**quiet, "pool_pre_ping": True, "pool_size": 8, "max_overflow": 8, "pool_timeout": 5}
+    pool = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 8, "pool_timeout": 5}
+    return {**quiet, **pool, "connect_args": server.connect_args(url)}
 
 
 def make_private(url: str, *, mend: bool = False) -> None:
@@ -106,6 +113,7 @@ class Store:
             self._transaction = _SharedCommits(engine).transaction
         else:
             # PostgreSQL lets commits of the same moment share one flush by itself.
+            server.prepare(engine)
             self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
             self._transaction = engine.begin
 
@@ -114,8 +122,9 @@ class Store:
         try:
             with self._reader.connect() as connection:
                 yield connection
-        except _UNANSWERED as error:
-            raise _unavailable(error) from error
+        except _FAILURES as error:
+            _raise_unavailable(error)
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -125,8 +134,9 @@ class Store:
         try:
             with self._transaction() as connection:
                 yield connection
-        except _UNANSWERED as error:
-            raise _unavailable(error) from error
+        except _FAILURES as error:
+            _raise_unavailable(error)
+            raise
         finally:
             self._inside.writing = False
 
@@ -280,12 +290,15 @@ def prepare(statement: Insert, columns: tuple[str, ...]) -> Callable[[Connection
 
 _LINGER = 0.003  # seconds; about what one commit takes
 
+_FAILURES = (DBAPIError, PoolTimeout, sqlite3.OperationalError)
 _UNANSWERED = (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError)
 
 
-def _unavailable(error: Exception) -> StoreUnavailable:
+def _raise_unavailable(error: Exception) -> None:
+    """Raise `StoreUnavailable` if that is what `error` means; what is wrong with a statement is another matter."""
     # The driver's text may hold values of the statement: it goes to the chained cause only, never into a message.
-    return StoreUnavailable(type(error).__name__)
+    if isinstance(error, _UNANSWERED) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        raise StoreUnavailable(type(error).__name__) from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

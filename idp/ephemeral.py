@@ -2,16 +2,13 @@
 
 Keys are kept as SHA-256 digests under their *kind*, so that a value of one kind is never accepted for another and
 the table holds nothing that could be used (security.md S-3, S-4). Each verb commits by itself; where a rollback can
-open no door, `tx` lets it join the caller's transaction instead. Never put here what must outlive a cache, such as a
-lock: in some deployments this is Redis.
+open no door, `tx` lets it join the caller's transaction instead. A lock never lives here. Where a deployment has Redis,
+the kinds of `VOLATILE` are kept there: those whose loss refuses somebody or begins a count anew, and lets nobody in
+(docs/decisions/0014).
 """
 
-import base64
-import enum
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +16,7 @@ from sqlalchemy import JSON, Connection, Index, Integer, String, bindparam, case
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db import Base, Store, UtcDateTime
+from idp.volatile import Found, Hits, Taken, Volatile, digest
 
 
 class EphemeralValue(Base):
@@ -37,28 +35,24 @@ class EphemeralValue(Base):
     """When the row may go: later than `expires_at` where it must be known as spent for longer."""
 
 
-class Found(enum.Enum):
-    """What `take` met."""
-
-    TAKEN = "taken"
-    SPENT = "spent"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The answer of `take`: the value comes with `TAKEN` and, so that its offspring can be revoked, with `SPENT`."""
-
-    found: Found
-    value: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """A window of `hit` that is open."""
-
-    count: int
-    ends_at: datetime
+VOLATILE = frozenset(
+    {
+        "address_failures",
+        "address_reminders",
+        "captcha",
+        "captcha_answered",
+        "captcha_issued",
+        "captcha_slots",
+        "captcha_wait",
+        "captcha_wrong",
+        "client-assertion",
+        "device-pace",
+        "posted-request",
+        "pushed-request",
+        "registration-address",
+    }
+)
+"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through."""
 
 
 _T = EphemeralValue
@@ -95,20 +89,24 @@ _UNHIT = (
 _DROP = delete(_T).where(_T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"))
 
 
-def digest(key: str) -> str:
-    """The form in which a key is stored: base64url of its SHA-256, without padding."""
-    return _b64(hashlib.sha256(key.encode()).digest())
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
 class Ephemeral:
-    """The SQL store of short-lived values. Every method may raise `StoreUnavailable`."""
+    """The store of short-lived values. Every method may raise `StoreUnavailable`.
 
-    def __init__(self, store: Store) -> None:
+    A verb on a kind that lives in Redis is done at once and stands by itself: it joins no transaction, and no rollback
+    takes it back.
+    """
+
+    def __init__(self, store: Store, volatile: Volatile | None = None, kinds: frozenset[str] = VOLATILE) -> None:
         self._store = store
+        self._volatile = volatile
+        self._kinds = kinds
+
+    def joins(self, kind: str) -> bool:
+        """Whether `tx` has a meaning for this kind, here."""
+        return self._apart(kind) is None
+
+    def _apart(self, kind: str) -> Volatile | None:
+        return self._volatile if kind in self._kinds else None
 
     @contextmanager
     def _write(self, tx: Connection | None) -> Iterator[Connection]:
@@ -133,6 +131,9 @@ class Ephemeral:
 
         A live value under the same key is replaced.
         """
+        if (apart := self._apart(kind)) is not None:
+            apart.put(kind, key, value, ttl, now=now, remember=remember)
+            return
         expires_at = now + ttl
         row = {
             "kind": kind,
@@ -151,11 +152,15 @@ class Ephemeral:
 
     def get(self, kind: str, key: str, *, now: datetime) -> Any | None:
         """The live value, or None. Nothing changes."""
+        if (apart := self._apart(kind)) is not None:
+            return apart.get(kind, key, now=now)
         with self._store.read() as connection:
             return connection.execute(_GET, {"kind": kind, "digest": digest(key), "now": now}).scalar()
 
     def take(self, kind: str, key: str, *, now: datetime, tx: Connection | None = None) -> Taken:
         """Spend the value: of any number of callers at once, one gets `TAKEN` (security.md S-2)."""
+        if (apart := self._apart(kind)) is not None:
+            return apart.take(kind, key, now=now)
         hashed = digest(key)
         with self._write(tx) as connection:
             row = connection.execute(_TAKE, {"a_kind": kind, "a_digest": hashed, "a_now": now}).first()
@@ -164,8 +169,23 @@ class Ephemeral:
             row = connection.execute(_SPENT, {"kind": kind, "digest": hashed}).first()
         return Taken(Found.MISSING) if row is None else Taken(Found.SPENT, row[0])
 
-    def claim(self, kind: str, key: str, ttl: timedelta, *, now: datetime, tx: Connection | None = None) -> bool:
-        """True for the first caller within `ttl`, False for everyone after: replay marks."""
+    def claim(
+        self,
+        kind: str,
+        key: str,
+        ttl: timedelta,
+        *,
+        now: datetime,
+        known_since: datetime | None = None,
+        tx: Connection | None = None,
+    ) -> bool:
+        """True for the first caller within `ttl`, False for everyone after: replay marks.
+
+        `known_since` is the earliest that anybody can have come with this key. A store that has lost its marks since
+        then cannot say who was first, and raises `StoreUnavailable`.
+        """
+        if (apart := self._apart(kind)) is not None:
+            return apart.claim(kind, key, ttl, now=now, known_since=known_since)
         expires_at = now + ttl
         statement = (
             self._store.insert(_T)
@@ -194,6 +214,8 @@ class Ephemeral:
 
         A negative step takes hits of a window back while it is open, opens none and never goes below zero.
         """
+        if (apart := self._apart(kind)) is not None:
+            return apart.hit(kind, key, window, now=now, step=step)
         if step < 0:
             with self._write(tx) as connection:
                 given = {"a_kind": kind, "a_digest": digest(key), "a_now": now, "a_step": -step}
@@ -216,12 +238,17 @@ class Ephemeral:
 
     def hits(self, kind: str, key: str, *, now: datetime) -> Hits | None:
         """How far the window has come, or None where none is open. Nothing changes."""
+        if (apart := self._apart(kind)) is not None:
+            return apart.hits(kind, key, now=now)
         with self._store.read() as connection:
             row = connection.execute(_HITS, {"kind": kind, "digest": digest(key), "now": now}).first()
         return None if row is None else Hits(row.hits, row.expires_at)
 
     def drop(self, kind: str, key: str, *, tx: Connection | None = None) -> None:
         """Forget the value, if there is one."""
+        if (apart := self._apart(kind)) is not None:
+            apart.drop(kind, key)
+            return
         with self._write(tx) as connection:
             connection.execute(_DROP, {"kind": kind, "digest": digest(key)})
 
@@ -229,3 +256,6 @@ class Ephemeral:
         """Delete what nobody needs any more; how many rows went."""
         with self._store.write() as connection:
             return int(connection.execute(delete(_T).where(_T.swept_at <= now)).rowcount)
+
+
+__all__ = ["VOLATILE", "Ephemeral", "EphemeralValue", "Found", "Hits", "Taken", "digest"]

@@ -34,7 +34,7 @@ ALGORITHMS = tuple(_KINDS)
 """What the ring signs with, each with a key of its own. Verifiers name these and no others (RFC 8725 section 3.1)."""
 
 _NAME_TIME = "%Y%m%dT%H%M%SZ"
-_LOOK_EVERY = 1.0  # seconds between two looks at the folder's modification time
+_LOOK_EVERY = 1.0  # seconds between two looks at the names in the folder
 PublishedState = Literal["next", "current", "previous"]
 Key = ECKey | RSAKey | OKPKey
 
@@ -70,14 +70,15 @@ class KeyStatus:
 
 
 class KeyRing:
-    """The keys of one folder. Parsed once; read again when the folder changes, looked at once a second at most."""
+    """The keys of one folder. Parsed once; read again when a name in it changes, which is looked at once a second, and
+    before a key is called unknown: what one node has signed, every other that shares the folder verifies at once."""
 
     def __init__(self, folder: Path, *, strict: bool = False) -> None:
         """`strict` refuses key files that others than their owner can read (security.md O-1)."""
         self._folder = folder
         self._strict = strict
         self._lock = threading.Lock()
-        self._seen_folder = -1
+        self._seen: list[Path] | None = None
         self._looked_at = -_LOOK_EVERY
         self._keys: tuple[SigningKey, ...] = ()
         self._by_kid: dict[str, SigningKey] = {}
@@ -164,13 +165,20 @@ class KeyRing:
 
     def _current(self, alg: str, now: datetime) -> SigningKey:
         self._refresh()
-        for key in self._keys:  # youngest first
-            if key.alg == alg and key.signs_from <= now:
+        of_alg = [key for key in self._keys if key.alg == alg]
+        for key in of_alg:  # youngest first
+            if key.signs_from <= now:
                 return key
+        if of_alg:
+            # Our clock is behind that of the node which made the first key (F-10). Nobody knows an older one.
+            return of_alg[-1]
         raise KeyProblem(f"no key in {self._folder.name}/ can sign {alg}: run idp init")
 
     def _find(self, kid: str) -> SigningKey | None:
         self._refresh()
+        if kid not in self._by_kid:
+            # Another node may have made it a moment ago, and has signed with it already.
+            self._refresh(at_once=True)
         return self._by_kid.get(kid)
 
     def _successor(self, key: SigningKey) -> SigningKey | None:
@@ -211,28 +219,40 @@ class KeyRing:
         self._refresh(force=True)
         return kid
 
-    def _refresh(self, *, force: bool = False) -> None:
-        if not force and self._is_fresh():
+    def _refresh(self, *, force: bool = False, at_once: bool = False) -> None:
+        """Look at the folder if the last look is a while ago, or `at_once`; read it if it changed, or by `force`."""
+        look = force or at_once
+        if not look and self._is_fresh():
             return
         with self._lock:
             # Whoever waited here for the first reading finds it done.
-            if not force and self._is_fresh():
+            if not look and self._is_fresh():
                 return
             try:
-                changed = self._folder.stat().st_mtime_ns
-                if changed == self._seen_folder and not force:
+                # The names, not the folder's modification time: two changes of one tick of the file system look alike.
+                paths = self._list()
+                if paths == self._seen and not force:
                     self._looked_at = monotonic()
                     return
-                paths = sorted(self._folder.glob("*.pem"), reverse=True)
-                known = {key.path: key for key in self._keys}
-                keys = [known.get(path) or self._load(path) for path in paths]
+                try:
+                    keys = self._read(paths)
+                except FileNotFoundError:  # renamed since, by a rotation; its new name is there already
+                    paths = self._list()
+                    keys = self._read(paths)
             except OSError as error:
                 raise KeyProblem(f"the keys folder {self._folder.name}/ cannot be read") from error
             keys.sort(key=lambda each: each.signs_from, reverse=True)
             self._by_kid = {key.kid: key for key in keys}
             self._keys = tuple(keys)
-            self._seen_folder = changed
+            self._seen = paths
             self._looked_at = monotonic()
+
+    def _list(self) -> list[Path]:
+        return [self._folder / name for name in sorted(os.listdir(self._folder)) if name.endswith(".pem")]
+
+    def _read(self, paths: list[Path]) -> list[SigningKey]:
+        known = {key.path: key for key in self._keys}
+        return [known.get(path) or self._load(path) for path in paths]
 
     def _is_fresh(self) -> bool:
         return monotonic() - self._looked_at < _LOOK_EVERY

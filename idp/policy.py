@@ -308,3 +308,21 @@ ID_TOKEN_HINT_LIFETIME = timedelta(days=30)
 
 SWEEP_INTERVAL = timedelta(minutes=1)
 """How often the worker deletes what is over."""
+
+REDIS_TIMEOUT = timedelta(seconds=1)
+"""How long an answer of Redis may take; who waited for it is told to come back (O-5)."""
+
+REDIS_PAUSE = timedelta(seconds=1)
+"""How long nobody waits for a Redis that has just not answered. All are refused at once; then one tries."""
+
+REDIS_KEPT_LONGER = timedelta(minutes=5)
+"""How much longer than they live Redis keeps its rows: nodes whose clocks differ still agree on them (F-10)."""
+
+STORE_DEADLINE = timedelta(seconds=10)
+"""How long a statement on PostgreSQL may take, whatever holds it up; its request then ends with 503 (F-8)."""
+
+STORE_CONNECT_TIMEOUT = timedelta(seconds=3)
+"""For a connection to each of the hosts in the database's URL."""
+
+STORE_ABANDONED_AFTER = timedelta(seconds=30)
+"""A node that died or hangs inside a transaction loses it, and the rows that it holds, this much later."""

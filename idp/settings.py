@@ -69,6 +69,23 @@ def _https(raw: str) -> str:
     return value
 
 
+def _database(raw: str) -> str:
+    value = raw.strip()
+    # What stands behind the scheme, several hosts for instance, is SQLAlchemy's to read.
+    if not re.fullmatch(r"(sqlite:///|postgresql\+psycopg://)\S+", value):
+        raise ValueError("write sqlite:///file or postgresql+psycopg://user:password@host/name")
+    return value
+
+
+def _redis(raw: str) -> str:
+    value = raw.strip()
+    parts = urlsplit(value)
+    has_place = parts.path if parts.scheme == "unix" else parts.hostname
+    if value and (parts.scheme not in {"redis", "rediss", "unix"} or not has_place or parts.port == 0):
+        raise ValueError("write redis://host:port/number, rediss://… or unix:///path")
+    return value
+
+
 def _networks(raw: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip())) for part in raw.split(",") if part.strip())
 
@@ -83,8 +100,10 @@ class Settings:
 
     issuer: str = _setting("http://localhost:5000")
     """Our address, as it stands in every token: https, or http on loopback. No path, no slash at the end."""
-    database_url: str = _setting("sqlite:///instance/idp.db", secret=True)
-    redis_url: str = _setting("", secret=True)
+    database_url: str = _setting("sqlite:///instance/idp.db", _database, secret=True)
+    """Several hosts of PostgreSQL are tried in order, for the one that takes writes: docs/operations.md."""
+    redis_url: str = _setting("", _redis, secret=True)
+    """Where nodes keep what they count and remember together, and may forget; without it, in the database."""
     secret_key: str = _setting("", secret=True)
     """At least 32 bytes. Keys the hashes of usernames and the CSRF tokens; changing it forgets every lock."""
     keys_dir: Path = _setting(Path("keys"), Path)

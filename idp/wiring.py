@@ -40,6 +40,7 @@ from idp.protocol.server import ProtocolServer
 from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
 from idp.settings import Settings, SettingsError
+from idp.volatile import Volatile
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Services:
 def build_services(settings: Settings, engine: Engine) -> Services:
     """Put the house together. Opens nothing and asks the database nothing."""
     store = Store(engine)
-    ephemeral = Ephemeral(store)
+    ephemeral = Ephemeral(store, Volatile(settings.redis_url) if settings.redis_url else None)
     keys = KeyRing(settings.keys_dir, strict=settings.is_production)
     outbox = Outbox(store)
     brand_words = (settings.brand, settings.company, "Llavero")

@@ -2,13 +2,18 @@
 
 from alembic import context
 from flask import current_app
+from sqlalchemy.exc import OperationalError
 
 import idp.accounts.models
 import idp.audit
 import idp.ephemeral
 import idp.outbox
 import idp.protocol.models  # noqa: F401  # imported so that every table is known
-from idp.db import Base, UtcDateTime
+from idp.db import Base, StoreUnavailable, TablesBusy, UtcDateTime
+from idp.postgresql import without_deadline
+
+_ONE_AT_A_TIME = 5_305_026_531
+"""Any number that no other program on this database takes an advisory lock with."""
 
 
 def render_item(kind: str, item: object, _context: object) -> str | bool:
@@ -29,7 +34,14 @@ def run_online() -> None:
             render_item=render_item,
             compare_type=True,
         )
+        if connection.dialect.name == "postgresql":
+            without_deadline(connection.connection.driver_connection)
         with context.begin_transaction():
+            if connection.dialect.name == "postgresql":
+                # Of two nodes that come up at once one migrates, and the other finds it done.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ONE_AT_A_TIME})")
+                # A change that waits for its table makes everybody after it wait, too: rather fail and be run again.
+                connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
             context.run_migrations()
         connection.commit()
 
@@ -44,4 +56,9 @@ def run_offline() -> None:
 if context.is_offline_mode():
     run_offline()
 else:
-    run_online()
+    try:
+        run_online()
+    except OperationalError as error:
+        # SQLSTATE lock_not_available.
+        busy = getattr(error.orig, "sqlstate", None) == "55P03"
+        raise (TablesBusy if busy else StoreUnavailable)(type(error).__name__) from error

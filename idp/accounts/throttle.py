@@ -34,7 +34,8 @@ class AddressThrottle:
                 raise AddressThrottled(_until(hits.ends_at, now))
 
     def check_and_count(self, address: str | None, now: datetime, *, tx: Connection | None = None) -> None:
-        """Count an attempt that is going to be compared. What is refused is not counted; in `tx`, by its rollback."""
+        """Count an attempt that is going to be compared. What is refused is not counted: by the rollback of `tx`, or
+        here where the count does not join it."""
         self._count(_FAILURES, address, policy.ADDRESS_FAILURES_MAX, now, tx)
 
     def give_back(self, address: str | None, now: datetime, *, tx: Connection | None = None) -> None:
@@ -51,7 +52,7 @@ class AddressThrottle:
         source = _source(address)
         if source is None or self._ephemeral.hit(kind, source, policy.ADDRESS_WINDOW, now=now, tx=tx) <= most:
             return
-        if tx is None:
+        if tx is None or not self._ephemeral.joins(kind):
             self._ephemeral.hit(kind, source, policy.ADDRESS_WINDOW, now=now, step=-1)
         raise AddressThrottled(self._rest(kind, source, now))
 

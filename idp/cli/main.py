@@ -16,7 +16,7 @@ from idp.cli.keys import keys
 from idp.cli.mail import mail
 from idp.cli.run import init, serve, worker
 from idp.cli.terminal import fail
-from idp.db import StoreUnavailable
+from idp.db import StoreUnavailable, TablesBusy
 from idp.protocol.errors import ClientProblem
 from idp.wiring import KeyProblem, SettingsError
 
@@ -45,5 +45,7 @@ def main() -> None:
         fail(error.format_message())
     except (ClientProblem, KeyProblem, Refusal, SettingsError) as error:
         fail(str(error))
+    except TablesBusy:
+        fail("a table was in use for too long, and nothing was changed: run this again")
     except StoreUnavailable:
         fail("the database does not answer, or has no tables yet: idp init makes them")

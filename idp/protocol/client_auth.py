@@ -135,8 +135,13 @@ def _check_assertion(client: Client, assertion: str, services: AuthenticationSer
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= _JTI_LENGTH_MAX:
         raise InvalidClient(_REFUSED)
+    # The earliest that it can have been used: before, its end was too far ahead, or it was not made yet.
+    earliest = ends - policy.CLIENT_ASSERTION_LIFETIME_MAX - 2 * policy.CLOCK_SKEW
+    made = max(float(claims.get("iat", 0)), earliest.timestamp())
+    known_since = datetime.fromtimestamp(made, UTC) - policy.CLOCK_SKEW
     # Last, and only for what the client itself has signed: nobody else can use up its names.
-    if not services.ephemeral.claim(_REPLAY, f"{client.client_id} {jti}", ends - now, now=now):
+    key = f"{client.client_id} {jti}"
+    if not services.ephemeral.claim(_REPLAY, key, ends - now, now=now, known_since=known_since):
         raise InvalidClient(_REFUSED)
 
 

@@ -1,10 +1,5 @@
-"""The databases that storage tests run on: SQLite, and a PostgreSQL cluster of the tests' own."""
+"""The stores that storage tests run on: SQLite and a PostgreSQL of the tests' own, each with and without Redis."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,46 +7,23 @@ import pytest
 from sqlalchemy import create_engine
 
 from idp.db import Store, engine_options
+from idp.volatile import Volatile
+from tests.clusters import RedisServer, cluster, redis_server
 from tests.tables import make_tables
-
-
-def _programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if found:
-        return found[-1].parent
-    anywhere = shutil.which("initdb")
-    return None if anywhere is None else Path(anywhere).parent
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """The URL of a running cluster, reached by a socket in its own folder; it ends with the tests."""
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    # PostgreSQL refuses to run as root.
-    user = None
-    if os.geteuid() == 0:
-        user = "postgres"
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    """The URL of a running cluster; it ends with the tests."""
+    with cluster() as found:
+        yield found.url
 
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [str(programs / program), *arguments], user=user, cwd=folder, check=True, capture_output=True, timeout=60
-        )
 
-    data = str(folder / "data")
-    run("initdb", "--pgdata", data, "--username", "llavero", "--auth", "trust", "--no-sync", "--encoding", "UTF8")
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c max_connections=150"
-    # It need not outlive a power cut; transactions are kept apart as ever.
-    options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-    run("pg_ctl", "--pgdata", data, "--wait", "--options", options, "--log", str(folder / "log"), "start")
-    try:
-        yield f"postgresql+psycopg://llavero@/postgres?host={folder}"
-    finally:
-        run("pg_ctl", "--pgdata", data, "--mode", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A running Redis; it ends with the tests."""
+    with redis_server() as found:
+        yield found
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
@@ -76,3 +48,24 @@ def store(url: str) -> Iterator[Store]:
     make_tables(engine)
     yield store
     engine.dispose()
+
+
+@pytest.fixture(params=["sql", pytest.param("redis", marks=pytest.mark.xdist_group("postgresql"))])
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty Redis, or nothing: short-lived values are in the database then."""
+    if request.param == "sql":
+        return ""
+    server: RedisServer = request.getfixturevalue("redis")
+    server.call("FLUSHALL")
+    return server.url
+
+
+@pytest.fixture
+def volatile(redis_url: str) -> Iterator[Volatile | None]:
+    """Where short-lived values live beside the database, if anywhere."""
+    if not redis_url:
+        yield None
+        return
+    found = Volatile(redis_url)
+    yield found
+    found.close()

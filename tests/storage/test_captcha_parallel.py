@@ -14,6 +14,7 @@ from idp.accounts.captcha import Captcha
 from idp.accounts.errors import CaptchaRefused
 from idp.db import Store, engine_options
 from idp.ephemeral import Ephemeral
+from idp.volatile import Volatile
 from tests.processes import CONTEXT
 
 KEY = b"a key for tests, which answers nothing"
@@ -22,10 +23,10 @@ THREADS = 10
 PROCESSES = 2
 
 
-def work(url: str, handle: str | None, now: datetime, start: Any, results: Any) -> None:
+def work(url: str, redis_url: str, handle: str | None, now: datetime, start: Any, results: Any) -> None:
     """One process: answer `handle` from every thread, or ask for a challenge where there is none."""
     engine = create_engine(url, **engine_options(url))
-    captcha = Captcha(Ephemeral(Store(engine)), KEY)
+    captcha = Captcha(Ephemeral(Store(engine), Volatile(redis_url) if redis_url else None), KEY)
 
     def once(_number: int) -> str:
         if handle is None:
@@ -43,11 +44,13 @@ def work(url: str, handle: str | None, now: datetime, start: Any, results: Any) 
     engine.dispose()
 
 
-def at_once(store: Store, handle: str | None, now: datetime) -> list[str]:
+def at_once(store: Store, redis_url: str, handle: str | None, now: datetime) -> list[str]:
     """What each of twenty requests came to."""
     start, results = CONTEXT.Barrier(PROCESSES), CONTEXT.Queue()
     url = store.engine.url.render_as_string(hide_password=False)
-    processes = [CONTEXT.Process(target=work, args=(url, handle, now, start, results)) for _ in range(PROCESSES)]
+    processes = [
+        CONTEXT.Process(target=work, args=(url, redis_url, handle, now, start, results)) for _ in range(PROCESSES)
+    ]
     for process in processes:
         process.start()
     found = [results.get(timeout=60) for _ in range(THREADS * PROCESSES)]
@@ -60,14 +63,14 @@ def at_once(store: Store, handle: str | None, now: datetime) -> list[str]:
 
 
 @pytest.mark.spec("C-3", "D-44")
-def test_an_answer_is_taken_once(store: Store, now: datetime) -> None:
-    handle = Captcha(Ephemeral(store), KEY).issue(BROWSER, now)
-    assert Counter(at_once(store, handle, now)) == {"taken": 1, "expired": THREADS * PROCESSES - 1}
+def test_an_answer_is_taken_once(store: Store, redis_url: str, volatile: Volatile | None, now: datetime) -> None:
+    handle = Captcha(Ephemeral(store, volatile), KEY).issue(BROWSER, now)
+    assert Counter(at_once(store, redis_url, handle, now)) == {"taken": 1, "expired": THREADS * PROCESSES - 1}
 
 
 @pytest.mark.spec("C-5")
-def test_no_more_than_five_live(store: Store, now: datetime) -> None:
-    captcha = Captcha(Ephemeral(store), KEY)
-    handles = at_once(store, None, now)
+def test_no_more_than_five_live(store: Store, redis_url: str, volatile: Volatile | None, now: datetime) -> None:
+    captcha = Captcha(Ephemeral(store, volatile), KEY)
+    handles = at_once(store, redis_url, None, now)
     assert len(set(handles)) == THREADS * PROCESSES
     assert sum(captcha.is_open(BROWSER, each, now) for each in handles) == policy.CAPTCHA_LIVE_MAX

@@ -1,0 +1,81 @@
+"""What a connection to PostgreSQL needs so that no node waits for ever, and none is waited for."""
+
+from typing import Any
+
+import psycopg
+from psycopg.abc import PQGen
+from sqlalchemy import Dialect, Engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
+
+from idp import policy
+
+_READ_ONLY = "25006"
+"""SQLSTATE read_only_sql_transaction: we write to a server that is a standby now, or still."""
+
+
+class DeadlineConnection(psycopg.Connection[Any]):
+    """A connection on which nothing takes longer than `deadline` seconds, whatever the server does (F-8).
+
+    The server's own `statement_timeout` is of no use where the server hangs. What has been given up is not cancelled:
+    a COMMIT that waits for its standby would then count as done without it. The connection is closed instead, and
+    nobody was told that anything happened.
+    """
+
+    deadline: float | None = policy.STORE_DEADLINE.total_seconds()
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        if timeout is None:
+            timeout = self.deadline
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.OperationalError as error:
+            # Not the server's word, which has an SQLSTATE: there was none.
+            if error.sqlstate is None:
+                self.close()
+            raise
+
+
+def connect_args(url: str) -> dict[str, Any]:
+    """What every connection is opened with; the URL says otherwise by the same name, `options=` alone for none."""
+    connect = int(policy.STORE_CONNECT_TIMEOUT.total_seconds())
+    abandoned = int(policy.STORE_ABANDONED_AFTER.total_seconds())
+    server = {
+        # Rows held by a node that died are free again after this, and a statement whose caller has gone ends.
+        "idle_in_transaction_session_timeout": f"{abandoned}s",
+        "client_connection_check_interval": "2s",
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
+    own = {
+        "connect_timeout": connect,
+        "application_name": "llavero",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+    }
+    given = make_url(url).query
+    return {name: value for name, value in own.items() if name not in given}
+
+
+def prepare(engine: Engine) -> None:
+    """Make every connection of `engine` one with a deadline, and a server that turned read-only a lost one."""
+    event.listen(engine, "do_connect", _connect)
+    event.listen(engine, "handle_error", _judge)
+
+
+def without_deadline(driver_connection: Any) -> None:
+    """For work that may take its time: migrations."""
+    driver_connection.deadline = None
+
+
+def _connect(_dialect: Dialect, _record: Any, arguments: Any, parameters: dict[str, Any]) -> DeadlineConnection:
+    connection: DeadlineConnection = DeadlineConnection.connect(*arguments, **parameters)
+    return connection
+
+
+def _judge(context: ExceptionContext) -> None:
+    # The pool is emptied then, and asks the URL's hosts again which of them takes writes.
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True

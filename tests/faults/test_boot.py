@@ -1,0 +1,103 @@
+"""What cannot be right at boot is refused there: which it is, is said, and what it holds is not."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from idp.cli.main import main
+
+SECRET = "un secreto que no debe verse en ningun sitio 7"
+Serve = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, keys_folder: Path) -> Path:
+    for path in keys_folder.glob("*.pem"):
+        path.chmod(0o600)
+    return tmp_path
+
+
+@pytest.fixture
+def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Serve:
+    """The exit code of `idp serve` with these settings, and what it wrote. One that would serve says so with 0."""
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("IDP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("granian.Granian.serve", lambda *_arguments: sys.exit(0))
+    monkeypatch.setattr(sys, "argv", ["idp", "serve", "--workers", "1"])
+
+    def run(**settings: str) -> tuple[int, str]:
+        own = {
+            "IDP_SECRET_KEY": SECRET,
+            "IDP_ISSUER": "https://llave.example",
+            "IDP_DATABASE_URL": f"sqlite:///{folder}/idp.db",
+            "IDP_KEYS_DIR": str(folder / "keys"),
+            **settings,
+        }
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), "".join(capfd.readouterr())
+
+    return run
+
+
+def test_with_nothing_wrong_it_serves(serve: Serve) -> None:
+    assert serve()[0] == 0
+    assert serve(IDP_REDIS_URL="redis://127.0.0.1:6379/0")[0] == 0
+
+
+@pytest.mark.spec("F-17", "O-1", "D-75")
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"IDP_ISSUER": "http://llave.example"}, "IDP_ISSUER"),
+        ({"IDP_SECRET_KEY": "corto12"}, "IDP_SECRET_KEY"),
+        ({"IDP_SECRET_KEY": "changeme"}, "IDP_SECRET_KEY"),
+        ({"IDP_TEST_CAPTCHA_SOCKET": "socket"}, "IDP_TEST_CAPTCHA_SOCKET"),
+        ({"IDP_ALLOW_LOOPBACK_CLIENTS": "1"}, "IDP_ALLOW_LOOPBACK_CLIENTS"),
+        ({"IDP_SECRET_KEI": SECRET}, "IDP_SECRET_KEI"),
+        ({"IDP_MAIL_PORT": "veinticinco"}, "IDP_MAIL_PORT"),
+        ({"IDP_DATABASE_URL": f"no es una URL {SECRET}"}, "IDP_DATABASE_URL"),
+        ({"IDP_REDIS_URL": f"no es una URL {SECRET}"}, "IDP_REDIS_URL"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_and_not_shown(serve: Serve, settings: dict[str, str], named: str) -> None:
+    code, said = serve(**settings)
+    assert code == 1, said
+    assert named in said
+    assert SECRET not in said
+    assert "Traceback" not in said
+    assert said.count("\n") == 1, said
+
+
+@pytest.mark.spec("F-17", "O-1")
+@pytest.mark.parametrize("how", ["empty", "foreign", "readable", "gone"])
+def test_a_key_that_cannot_be_used_is_named_and_not_shown(folder: Path, serve: Serve, how: str) -> None:
+    key = sorted((folder / "keys").glob("*ES256*.pem"))[0]
+    if how == "empty":
+        key.write_bytes(b"")
+    elif how == "foreign":
+        key.write_text(SECRET)
+    elif how == "readable":
+        key.chmod(0o644)
+    else:
+        key.unlink()
+    code, said = serve()
+    assert code == 1, said
+    assert ("ES256" if how == "gone" else key.name) in said
+    assert SECRET not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.spec("F-17")
+@pytest.mark.skipif(os.geteuid() == 0, reason="optional: root reads every file")
+def test_a_key_that_may_not_be_read_is_named(folder: Path, serve: Serve) -> None:
+    key = sorted((folder / "keys").glob("*ES256*.pem"))[0]
+    key.chmod(0)
+    code, said = serve()
+    assert (code, "keys" in said) == (1, True), said

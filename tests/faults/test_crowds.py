@@ -1,0 +1,103 @@
+"""Many at once, honest ones and slow ones: nobody is turned away, and nothing is counted twice."""
+
+import resource
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from tests.nodes.load import under_load
+from tests.rig import Rig, at_once, rig_in
+from tests.serving import Provider
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("crowds"), pytest.mark.timeout(3600)]
+
+MIB = 1024 * 1024
+HEAD = b"GET /login HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        # The server inherits it, as `LimitNOFILE` of the units gives it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(20_000, most[1]), most[1]))
+    with rig_in(tmp_path_factory.mktemp("crowds"), mail=False) as rig:
+        yield rig
+    resource.setrlimit(resource.RLIMIT_NOFILE, most)
+
+
+def memory(provider: Provider) -> int:
+    """Bytes that the processes of the server have to themselves."""
+    total = 0
+    for pid in provider.cpu_seconds():
+        with suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
+            total += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+    return total
+
+
+@contextmanager
+def slow_connections(port: int, count: int) -> Iterator[list[socket.socket]]:
+    """None of them ever ends its headers; each sends a byte now and then.
+
+    Bodies that never come are the proxy's to wait for: tests/deploy.
+    """
+    held: list[socket.socket] = []
+    try:
+        for number in range(count):
+            connection = socket.create_connection(("127.0.0.1", port), 10, (f"127.0.2.{number % 200 + 1}", 0))
+            connection.sendall(HEAD)
+            held.append(connection)
+        yield held
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def drip(held: list[socket.socket]) -> None:
+    for connection in held:
+        with suppress(OSError):
+            connection.send(b"x")
+
+
+@pytest.mark.spec("F-13", "O-6")
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_slow_connections_leave_honest_people_served(rig: Rig, count: int) -> None:
+    accounts = [rig.add() for _ in range(5)]
+    took = []
+    with slow_connections(rig.provider.port, count) as held:
+        for round_ in range(2):
+            for account in accounts:
+                drip(held[round_::7])
+                began = time.monotonic()
+                assert rig.person().try_password(account.username, account.password).screen == "account"
+                took.append(time.monotonic() - began)
+        assert memory(rig.provider) < 512 * MIB
+    # On a machine that does nothing else, 95 of 100 take less than three seconds.
+    assert statistics.median(took) < 3
+    account = rig.add()
+    assert rig.person().try_password(account.username, account.password).screen == "account"
+
+
+@pytest.mark.spec("F-14", "S-5")
+@pytest.mark.parametrize(
+    ("rounds", "together"), [(3, 8), pytest.param(250, 20, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+def test_a_crowd_signs_in_and_each_has_one_audit_row(rig: Rig, rounds: int, together: int) -> None:
+    accounts = [rig.add() for _ in range(together)]
+    success = "account:signin:success"
+    before = rig.provider.count_audit(success)
+    screens = []
+    with under_load(rig, keepers=1, racers=0, allowed=frozenset()) as load:
+        entered = rig.provider.count_audit(success) - before
+        for _ in range(rounds):
+            calls = [
+                lambda each=each: rig.person().try_password(each.username, each.password).screen for each in accounts
+            ]
+            screens += at_once(calls)
+        load.told.entered = rounds * together
+    assert screens == ["account"] * rounds * together
+    assert rig.provider.count_audit(success) - before == rounds * together + entered

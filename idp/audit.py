@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from idp import meters
 from idp.db import Base, UtcDateTime, prepare
 
 
@@ -62,6 +63,9 @@ class Event(enum.StrEnum):
     MAIL_RETRY = "operator:mail:retry"
 
 
+_GIVES_TOKENS = frozenset({Event.TOKEN_ISSUE, Event.TOKEN_REFRESH})
+
+
 class AuditEvent(Base):
     """One event. Rows are inserted, never changed."""
 
@@ -105,6 +109,9 @@ def record(
 ) -> None:
     """Append one event inside the transaction it describes. `detail` holds no secret and no raw unknown username."""
     where = origin.get()
+    meters.count(meters.Counted.EVENT, event.value)
+    if event in _GIVES_TOKENS and detail is not None:
+        meters.count(meters.Counted.TOKENS, detail.get("grant_type", "other"))
     _append(
         tx,
         {

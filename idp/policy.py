@@ -281,6 +281,12 @@ RETENTION_TIME_ZONE = "America/Mexico_City"
 HSTS_LIFETIME = timedelta(days=365)
 """`Strict-Transport-Security`; a year is what browsers ask before they preload."""
 
+READY_KEPT = timedelta(seconds=1)
+"""How long a node believes its last look at whether it is ready: a probe costs a commit, and anybody may send one."""
+
+DRAIN_MAX = timedelta(seconds=25)
+"""What a server that is told to end gives the requests it has begun (F-16); Kubernetes kills after thirty."""
+
 RETRY_AFTER = timedelta(seconds=5)
 """What a refusal for overload or a store that does not answer tells the caller to wait."""
 

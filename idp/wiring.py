@@ -1,5 +1,6 @@
 """Builds `Services` once: the one file in which accounts, protocol and retention meet."""
 
+import enum
 import hashlib
 import hmac
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from idp import policy, retention
+from idp import installation, policy, retention, schema
 from idp.accounts.captcha import Captcha
 from idp.accounts.credentials import Credentials
 from idp.accounts.devices import Devices
@@ -26,7 +27,7 @@ from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.signin import SignIn
 from idp.accounts.throttle import AddressThrottle
-from idp.db import Store
+from idp.db import Store, StoreUnavailable
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
 from idp.outbox import Outbox
@@ -40,6 +41,14 @@ from idp.protocol.server import ProtocolServer
 from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
 from idp.settings import Settings, SettingsError
+
+
+class Part(enum.StrEnum):
+    """What a node cannot serve without."""
+
+    STORE = "store"
+    MIGRATIONS = "migrations"
+    KEYS = "keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +73,23 @@ class Services:
     notices: Notices
     protocol: ProtocolServer
 
-    def check_ready(self, now: datetime) -> None:
-        """Raise `StoreUnavailable` or `KeyProblem` unless the store takes writes and the keys sign (O-3)."""
-        self.ephemeral.put("readiness", str(os.getpid()), 1, policy.RETRY_AFTER, now=now)
-        self.keys.check_ready(now)
+    def missing(self, now: datetime) -> tuple[str, ...]:
+        """What this node lacks to serve, by the words of `Part`; nothing: it is ready (O-3)."""
+        found = []
+        try:
+            if not schema.is_current(schema.find_present(self.store)):
+                found.append(Part.MIGRATIONS)
+            else:
+                installation.prove_writable(self.store, now)
+                # Of a kind that lives in Redis, where the deployment has one.
+                self.ephemeral.get("captcha_wait", "readiness", now=now)
+        except StoreUnavailable:
+            found.append(Part.STORE)
+        try:
+            self.keys.check_ready(now)
+        except KeyProblem:
+            found.append(Part.KEYS)
+        return tuple(found)
 
     def sweep(self, now: datetime) -> dict[str, int]:
         """Delete what is over; how many rows of each kind went."""

@@ -6,6 +6,7 @@ from flask import current_app
 import idp.accounts.models
 import idp.audit
 import idp.ephemeral
+import idp.installation
 import idp.outbox
 import idp.protocol.models  # noqa: F401  # imported so that every table is known
 from idp.db import Base, UtcDateTime

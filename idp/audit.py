@@ -61,6 +61,8 @@ class Event(enum.StrEnum):
     KEY_ROTATE = "operator:key:rotate"
     KEY_RETIRE = "operator:key:retire"
     MAIL_RETRY = "operator:mail:retry"
+    BACKUP_CREATE = "operator:backup:create"
+    BACKUP_RESTORE = "operator:backup:restore"
 
 
 _GIVES_TOKENS = frozenset({Event.TOKEN_ISSUE, Event.TOKEN_REFRESH})

@@ -91,6 +91,29 @@ class Services:
             found.append(Part.KEYS)
         return tuple(found)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether two settings have the same secret key, and nothing of it."""
+        return _derive_key(self.settings, "fingerprint").hex()[:16]
+
+    def void_what_was_issued(self, now: datetime, *, tx: Connection | None = None) -> int:
+        """After a restore: nothing that was handed out before can be spent; the number of the epoch that begins.
+
+        The database does not know what has been spent since its backup, so all of it is dead: codes, refresh tokens,
+        links, permits, sessions, known browsers, initial access tokens (F-15). Accounts, clients, consents and locks
+        are as they were. One transaction, or part of `tx`.
+        """
+        if tx is None:
+            with self.store.write() as own:
+                return self.void_what_was_issued(now, tx=own)
+        self.ephemeral.void(tx)
+        self.protocol.services.tokens.void(tx, now=now)
+        self.protocol.registrations.void(tx)
+        self.links.void(tx)
+        self.sessions.void(tx)
+        self.devices.void(tx)
+        return installation.raise_epoch(self.store, tx, now)
+
     def sweep(self, now: datetime) -> dict[str, int]:
         """Delete what is over; how many rows of each kind went."""
         return {

@@ -2,6 +2,7 @@
 
 from alembic import context
 from flask import current_app
+from sqlalchemy import Connection
 
 import idp.accounts.models
 import idp.audit
@@ -23,16 +24,21 @@ engine = current_app.extensions["migrate"].db.engine
 def run_online() -> None:
     """Run the migrations on the application's own engine, each database type with what it needs."""
     with engine.connect() as connection:
-        context.configure(
-            connection=connection,
-            target_metadata=Base.metadata,
-            render_as_batch=True,
-            render_item=render_item,
-            compare_type=True,
-        )
-        with context.begin_transaction():
-            context.run_migrations()
+        run_on(connection)
         connection.commit()
+
+
+def run_on(connection: Connection) -> None:
+    """Run the migrations on this connection; in a transaction that has begun they are part of it."""
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=True,
+        render_item=render_item,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 def run_offline() -> None:
@@ -44,5 +50,7 @@ def run_offline() -> None:
 
 if context.is_offline_mode():
     run_offline()
+elif (given := context.config.attributes.get("connection")) is not None:
+    run_on(given)  # restoring a backup is one transaction, its tables included
 else:
     run_online()

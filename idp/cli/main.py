@@ -11,6 +11,8 @@ import click
 from idp import audit
 from idp.accounts.errors import Refusal
 from idp.cli.accounts import account
+from idp.cli.archive import ArchiveProblem
+from idp.cli.backup import backup, restore
 from idp.cli.clients import client
 from idp.cli.keys import keys
 from idp.cli.mail import mail
@@ -18,6 +20,7 @@ from idp.cli.run import init, serve, worker
 from idp.cli.terminal import fail
 from idp.db import StoreUnavailable
 from idp.protocol.errors import ClientProblem
+from idp.snapshot import SnapshotProblem
 from idp.wiring import KeyProblem, SettingsError
 
 
@@ -27,7 +30,7 @@ def cli() -> None:
     """Llavero, the identity provider of an e-invoice company."""
 
 
-for command in (init, serve, worker, keys, client, account, mail):
+for command in (init, serve, worker, keys, client, account, mail, backup, restore):
     cli.add_command(command)
 
 
@@ -43,7 +46,7 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as error:
         fail(error.format_message())
-    except (ClientProblem, KeyProblem, Refusal, SettingsError) as error:
+    except (ArchiveProblem, ClientProblem, KeyProblem, Refusal, SettingsError, SnapshotProblem) as error:
         fail(str(error))
     except StoreUnavailable:
         fail("the database does not answer, or has no tables yet: idp init makes them")

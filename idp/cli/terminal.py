@@ -2,13 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import click
 from flask import Flask
 
-from idp.app import create_app
+from idp.app import create_app, load_settings
 from idp.web.current import EXTENSION
 from idp.wiring import Services
 
@@ -22,8 +23,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_app() -> Flask:
-    return create_app()
+def open_app(database_url: str | None = None) -> Flask:
+    """The application, over another database of the same kind where one is named."""
+    if database_url is None:
+        return create_app()
+    return create_app(replace(load_settings(), database_url=database_url))
 
 
 def open_services() -> Services:

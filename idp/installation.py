@@ -1,9 +1,10 @@
 """What is true of this installation as a whole: that its store can be written, and when it was last restored."""
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Connection, String, bindparam, select
+from sqlalchemy import JSON, Connection, String, bindparam, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db import Base, Store, UtcDateTime
@@ -45,6 +46,32 @@ def find_restored_at(store: Store) -> datetime | None:
     with store.read() as connection:
         found = connection.execute(_FIND, {"name": _RESTORED}).first()
     return None if found is None else found.at
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A database server, as `idp doctor` judges it."""
+
+    clock: datetime
+    version: str
+    connections_max: int
+    connections: int
+    """Of everybody, this one included."""
+
+
+def find_server(store: Store) -> Server | None:
+    """What the database's server says of itself; None for SQLite, which has none."""
+    if store.engine.dialect.name != "postgresql":
+        return None
+    with store.read() as connection:
+        # The one place that asks the database for the time (O-7): to compare it with ours.
+        row = connection.execute(
+            text(
+                "SELECT clock_timestamp() AS clock, current_setting('server_version') AS version,"
+                " current_setting('max_connections')::int AS most, (SELECT count(*) FROM pg_stat_activity) AS now"
+            )
+        ).one()
+    return Server(row.clock.astimezone(UTC), row.version, row.most, row.now)
 
 
 def _note(store: Store, tx: Connection, name: str, value: int, now: datetime) -> None:

@@ -281,6 +281,15 @@ RETENTION_TIME_ZONE = "America/Mexico_City"
 HSTS_LIFETIME = timedelta(days=365)
 """`Strict-Transport-Security`; a year is what browsers ask before they preload."""
 
+KEY_AGE_MAX = timedelta(days=90)
+"""How long a key signs before `idp doctor` asks for the next one."""
+
+MAIL_WAIT_MAX = timedelta(minutes=10)
+"""How long a mail waits before `idp doctor` says that nobody sends it."""
+
+DOCTOR_WAIT = timedelta(seconds=5)
+"""What `idp doctor` gives the issuer's address to answer."""
+
 READY_KEPT = timedelta(seconds=1)
 """How long a node believes its last look at whether it is ready: a probe costs a commit, and anybody may send one."""
 

@@ -14,6 +14,7 @@ from idp.cli.accounts import account
 from idp.cli.archive import ArchiveProblem
 from idp.cli.backup import backup, restore
 from idp.cli.clients import client
+from idp.cli.doctor import doctor
 from idp.cli.keys import keys
 from idp.cli.mail import mail
 from idp.cli.run import init, serve, worker
@@ -30,7 +31,7 @@ def cli() -> None:
     """Llavero, the identity provider of an e-invoice company."""
 
 
-for command in (init, serve, worker, keys, client, account, mail, backup, restore):
+for command in (init, serve, worker, keys, client, account, mail, backup, restore, doctor):
     cli.add_command(command)
 
 

@@ -25,9 +25,13 @@ def now() -> datetime:
 
 def open_app(database_url: str | None = None) -> Flask:
     """The application, over another database of the same kind where one is named."""
-    if database_url is None:
-        return create_app()
-    return create_app(replace(load_settings(), database_url=database_url))
+    settings = load_settings()
+    app = create_app(settings if database_url is None else replace(settings, database_url=database_url))
+    command = click.get_current_context(silent=True)
+    if command is not None:
+        # No connection outlives its command: the next one may want the database for itself.
+        command.call_on_close(app.extensions[EXTENSION].store.engine.dispose)
+    return app
 
 
 def open_services() -> Services:

@@ -25,13 +25,18 @@ _BY_FIRST = {
     "admin": "admin",
     "support": "support",
     "static": "static",
+    "brand": "static",
+    "brand.css": "static",
+    "style.css": "static",
+    "script.js": "static",
+    "styleguide": "styleguide",
     "health": "health",
     ".well-known": "discovery",
 }
 _UNDER_OAUTH = frozenset(
     (
         *("authorize", "token", "userinfo", "jwks", "introspect", "revoke", "par", "device_authorization"),
-        *("register", "logout", "backchannel", "check-session"),
+        *("register", "logout", "backchannel", "check_session", "logo"),
     )
 )
 

@@ -1,5 +1,5 @@
 """The WSGI application that a production server loads."""
 
-from idp.app import create_app
+from idp.app import create_server
 
-app = create_app()
+app = create_server()

@@ -24,7 +24,8 @@ from idp.blueprints import (
 )
 from idp.db import engine_options, make_private
 from idp.settings import Settings
-from idp.web import assembly
+from idp.web import assembly, observing
+from idp.web.current import EXTENSION
 from idp.web.extensions import csrf, db, migrate
 from idp.wiring import build_services
 
@@ -50,6 +51,13 @@ def load_settings() -> Settings:
     folder = Path.cwd()
     written = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     return Settings.from_environment({**written, **os.environ}, folder=folder)
+
+
+def create_server() -> Flask:
+    """The provider as a server runs it: observed, with a log of its own (`web.observing`). For WSGI servers."""
+    app = create_app()
+    observing.install(app, app.extensions[EXTENSION])
+    return app
 
 
 def create_app(settings: Settings | None = None) -> Flask:

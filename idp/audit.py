@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from idp import meters
 from idp.db import Base, UtcDateTime, prepare
 
 
@@ -60,6 +61,11 @@ class Event(enum.StrEnum):
     KEY_ROTATE = "operator:key:rotate"
     KEY_RETIRE = "operator:key:retire"
     MAIL_RETRY = "operator:mail:retry"
+    BACKUP_CREATE = "operator:backup:create"
+    BACKUP_RESTORE = "operator:backup:restore"
+
+
+_GIVES_TOKENS = frozenset({Event.TOKEN_ISSUE, Event.TOKEN_REFRESH})
 
 
 class AuditEvent(Base):
@@ -105,6 +111,9 @@ def record(
 ) -> None:
     """Append one event inside the transaction it describes. `detail` holds no secret and no raw unknown username."""
     where = origin.get()
+    meters.count(meters.Counted.EVENT, event.value)
+    if event in _GIVES_TOKENS and detail is not None:
+        meters.count(meters.Counted.TOKENS, detail.get("grant_type", "other"))
     _append(
         tx,
         {

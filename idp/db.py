@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, Insert, MetaData, event
+from sqlalchemy import Connection, Dialect, Engine, Insert, MetaData, Transaction, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import DateTime, TypeDecorator
 
+from idp import meters
 from idp import postgresql as server
 
 
@@ -115,7 +117,7 @@ class Store:
             # PostgreSQL lets commits of the same moment share one flush by itself.
             server.prepare(engine)
             self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-            self._transaction = engine.begin
+            self._transaction = partial(_begin_timed, engine)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -139,6 +141,20 @@ class Store:
             raise
         finally:
             self._inside.writing = False
+
+
+@contextmanager
+def _begin_timed(engine: Engine) -> Iterator[Connection]:
+    """`Engine.begin`, whose commit is timed."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        yield connection
+        _commit(transaction)
+
+
+def _commit(transaction: Transaction) -> None:
+    began = time.perf_counter()
+    transaction.commit()
+    meters.time(meters.Timed.COMMIT, time.perf_counter() - began)
 
 
 class _Batch:
@@ -249,7 +265,7 @@ class _SharedCommits:
         try:
             transaction = batch.connection.get_transaction()
             if error is None and keep and transaction is not None:
-                transaction.commit()
+                _commit(transaction)
         except BaseException as failure:  # told to every member, so nothing of it is lost
             error = failure
         finally:

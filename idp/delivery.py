@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -109,7 +110,9 @@ class _Delivery:
         self._count.dropped += dropped
         for message in messages:
             # A daemon, so that a mail server that does not answer cannot keep a stopped worker alive.
-            threading.Thread(target=self._work, args=(message,), name=f"mail {message.id}", daemon=True).start()
+            threading.Thread(
+                target=copy_context().run, args=(self._work, message), name=f"mail {message.id}", daemon=True
+            ).start()
         return len(messages), dropped
 
     def _collect(self) -> int:

@@ -252,6 +252,10 @@ class Ephemeral:
         with self._write(tx) as connection:
             connection.execute(_DROP, {"kind": kind, "digest": digest(key)})
 
+    def void(self, tx: Connection) -> None:
+        """Forget every value in the database: after a restore, which does not know what has been spent since."""
+        tx.execute(delete(_T))
+
     def sweep(self, *, now: datetime) -> int:
         """Delete what nobody needs any more; how many rows went."""
         with self._store.write() as connection:

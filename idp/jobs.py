@@ -1,13 +1,15 @@
 """What runs on a clock: mail, logout notices, warnings before passwords end, the sweep of what is over."""
 
 import logging
+import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from idp import delivery, policy
+from idp import audit, delivery, meters, policy
 from idp.db import StoreUnavailable
 from idp.delivery import Delivered
 from idp.outbox import Message, Template
@@ -105,6 +107,9 @@ class Postman:
 
     def turn(self, now: datetime) -> None:
         done = deliver_due(self._services, self._send, now, stop=self._stop)
+        for outcome, number in (("sent", done.sent), ("dropped", done.dropped), ("failed", done.failed)):
+            if number:
+                meters.count(meters.Counted.MAIL, outcome, number)
         if done.failed:
             _log.error("mail: %d messages are refused for good; see: idp mail status", done.failed)
         if done.sent:
@@ -134,16 +139,22 @@ class _Job:
                 return
 
     def _turn(self) -> None:
+        # What a turn logs and records has one id, as what a request does.
+        audit.origin.set(audit.Origin(request_id=f"{self.name}-{secrets.token_hex(4)}"))
+        began = time.perf_counter()
         try:
             self.work(datetime.now(UTC))
         except StoreUnavailable:
+            meters.count(meters.Counted.JOB_FAILURE, self.name)
             if not self.is_waiting:
                 _log.warning("%s: waiting for the store, which does not answer", self.name)
             self.is_waiting = True
         except Exception:
             # A job that ended here would be missed only when its mails are.
+            meters.count(meters.Counted.JOB_FAILURE, self.name)
             _log.exception("%s: failed, and is tried again", self.name)
         else:
             if self.is_waiting:
                 _log.warning("%s: the store answers again", self.name)
             self.is_waiting = False
+        meters.time(meters.Timed.JOB, time.perf_counter() - began, self.name)

@@ -287,6 +287,21 @@ RETENTION_TIME_ZONE = "America/Mexico_City"
 HSTS_LIFETIME = timedelta(days=365)
 """`Strict-Transport-Security`; a year is what browsers ask before they preload."""
 
+KEY_AGE_MAX = timedelta(days=90)
+"""How long a key signs before `idp doctor` asks for the next one."""
+
+MAIL_WAIT_MAX = timedelta(minutes=10)
+"""How long a mail waits before `idp doctor` says that nobody sends it."""
+
+DOCTOR_WAIT = timedelta(seconds=5)
+"""What `idp doctor` gives the issuer's address to answer."""
+
+READY_KEPT = timedelta(seconds=1)
+"""How long a node believes its last look at whether it is ready: a probe costs a commit, and anybody may send one."""
+
+DRAIN_MAX = timedelta(seconds=25)
+"""What a server that is told to end gives the requests it has begun (F-16); Kubernetes kills after thirty."""
+
 RETRY_AFTER = timedelta(seconds=5)
 """What a refusal for overload or a store that does not answer tells the caller to wait."""
 

@@ -143,6 +143,8 @@ class Settings:
     trusted_proxies: tuple[str, ...] = _setting((), _networks)
     """Networks whose `X-Forwarded-For` and `-Proto` are believed, separated by commas."""
     log_format: str = _setting("console", _one_of("console", "json"))
+    log_requests: bool = _setting(False, _flag)
+    """One line of the log for each request: kind of address, status, time. Never the address itself."""
     allow_loopback_clients: bool = _setting(False, _flag)
     test_captcha_socket: str = _setting("")
 

@@ -1,5 +1,6 @@
 """Builds `Services` once: the one file in which accounts, protocol and retention meet."""
 
+import enum
 import hashlib
 import hmac
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from idp import policy, retention
+from idp import installation, policy, retention, schema
 from idp.accounts.captcha import Captcha
 from idp.accounts.credentials import Credentials
 from idp.accounts.devices import Devices
@@ -26,7 +27,7 @@ from idp.accounts.renewal import Renewal
 from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.signin import SignIn
 from idp.accounts.throttle import AddressThrottle
-from idp.db import Store
+from idp.db import Store, StoreUnavailable
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyProblem, KeyRing
 from idp.outbox import Outbox
@@ -41,6 +42,14 @@ from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
 from idp.settings import Settings, SettingsError
 from idp.volatile import Volatile
+
+
+class Part(enum.StrEnum):
+    """What a node cannot serve without."""
+
+    STORE = "store"
+    MIGRATIONS = "migrations"
+    KEYS = "keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +74,46 @@ class Services:
     notices: Notices
     protocol: ProtocolServer
 
-    def check_ready(self, now: datetime) -> None:
-        """Raise `StoreUnavailable` or `KeyProblem` unless the store takes writes and the keys sign (O-3)."""
-        self.ephemeral.put("readiness", str(os.getpid()), 1, policy.RETRY_AFTER, now=now)
-        self.keys.check_ready(now)
+    def missing(self, now: datetime) -> tuple[str, ...]:
+        """What this node lacks to serve, by the words of `Part`; nothing: it is ready (O-3)."""
+        found = []
+        try:
+            if not schema.is_current(schema.find_present(self.store)):
+                found.append(Part.MIGRATIONS)
+            else:
+                installation.prove_writable(self.store, now)
+                # Of a kind that lives in Redis, where the deployment has one.
+                self.ephemeral.get("captcha_wait", "readiness", now=now)
+        except StoreUnavailable:
+            found.append(Part.STORE)
+        try:
+            self.keys.check_ready(now)
+        except KeyProblem:
+            found.append(Part.KEYS)
+        return tuple(found)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether two settings have the same secret key, and nothing of it."""
+        return _derive_key(self.settings, "fingerprint").hex()[:16]
+
+    def void_what_was_issued(self, now: datetime, *, tx: Connection | None = None) -> int:
+        """After a restore: nothing that was handed out before can be spent; the number of the epoch that begins.
+
+        The database does not know what has been spent since its backup, so all of it is dead: codes, refresh tokens,
+        links, permits, sessions, known browsers, initial access tokens (F-15). Accounts, clients, consents and locks
+        are as they were. One transaction, or part of `tx`.
+        """
+        if tx is None:
+            with self.store.write() as own:
+                return self.void_what_was_issued(now, tx=own)
+        self.ephemeral.void(tx)
+        self.protocol.services.tokens.void(tx, now=now)
+        self.protocol.registrations.void(tx)
+        self.links.void(tx)
+        self.sessions.void(tx)
+        self.devices.void(tx)
+        return installation.raise_epoch(self.store, tx, now)
 
     def sweep(self, now: datetime) -> dict[str, int]:
         """Delete what is over; how many rows of each kind went."""

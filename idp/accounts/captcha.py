@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from idp import policy
+from idp import meters, policy
 from idp.accounts.attempts import CaptchaAnswer
 from idp.accounts.errors import AddressThrottled, CaptchaProblem, CaptchaRefused
 from idp.captcha_media.image import ALPHABET, draw
@@ -70,6 +70,7 @@ class Captcha:
         body = bytes([slot]) + secrets.token_bytes(_NONCE_BYTES)
         handle = base64.urlsafe_b64encode(body + self._mark(browser, body)).decode()
         self._ephemeral.put(_LIVE, f"{browser}/{slot}", _digest(handle), policy.CAPTCHA_LIFETIME, now=now)
+        meters.count(meters.Counted.CAPTCHA, "issued")
         return handle
 
     def is_open(self, browser: str, handle: str, now: datetime) -> bool:
@@ -101,6 +102,7 @@ class Captcha:
         self._ephemeral.drop(_LIVE, f"{browser}/{slot}")
         if not self._is_right(answer):
             raise self._wrong(browser, now)
+        meters.count(meters.Counted.CAPTCHA, "right")
 
     def characters(self, handle: str) -> str:
         """What the image shows. Whoever asks must not be a browser."""
@@ -150,6 +152,7 @@ class Captcha:
         return by_eye or by_ear
 
     def _wrong(self, browser: str, now: datetime) -> CaptchaRefused:
+        meters.count(meters.Counted.CAPTCHA, "wrong")
         wrong = self._ephemeral.hit(_WRONG, browser, policy.CAPTCHA_WRONG_WINDOW, now=now)
         if wrong >= policy.CAPTCHA_WRONG_MAX:
             until = now + policy.CAPTCHA_WRONG_WAIT

@@ -84,6 +84,10 @@ class Devices:
         """Every browser is a stranger to this account from now on (W-4); how many were not."""
         return int(tx.execute(delete(_D).where(_D.account_id == account_id)).rowcount)
 
+    def void(self, tx: Connection) -> None:
+        """Every browser is a stranger to everybody from now on: after a restore, which knows none of those it lost."""
+        tx.execute(delete(_D))
+
     def sweep(self, now: datetime) -> int:
         """Delete the rows that have ended; how many went."""
         with self._store.write() as tx:

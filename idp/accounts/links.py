@@ -114,6 +114,14 @@ class Links:
             raise LinkDead
         return Permit(row.account_id, row.username, row.epoch, _MEANS[purpose], ends_at)
 
+    def void(self, tx: Connection) -> None:
+        """Begin the next epoch of every account: after a restore no link, permit or open form of before sets anything.
+
+        Those that have been spent since the backup would be good again otherwise.
+        """
+        tx.execute(update(Account).values(epoch=Account.epoch + 1))
+        tx.execute(delete(_L))
+
     def sweep(self, now: datetime) -> int:
         """Delete links that cannot be alive any more; how many went."""
         longest = max(_LIFETIMES.values())

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from threading import BoundedSemaphore
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from idp import policy
+from idp import meters, policy
 from idp.accounts.errors import HashingOverloaded, PasswordRefused, PasswordRule
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ class Hasher:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        if not self._slots.acquire(timeout=policy.PASSWORD_HASH_WAIT.total_seconds()):
+        began = perf_counter()
+        is_free = self._slots.acquire(timeout=policy.PASSWORD_HASH_WAIT.total_seconds())
+        meters.time(meters.Timed.HASH_WAIT, perf_counter() - began)
+        if not is_free:
             raise HashingOverloaded(policy.RETRY_AFTER)
         try:
             yield

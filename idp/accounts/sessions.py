@@ -193,6 +193,10 @@ class Sessions:
         """Kill every session of an account; how many there were."""
         return int(tx.execute(delete(_S).where(_S.account_id == account_id)).rowcount)
 
+    def void(self, tx: Connection) -> None:
+        """Kill every session there is: after a restore, which does not know who has signed out since the backup."""
+        tx.execute(delete(_S))
+
     def sign_out_everywhere(self, tx: Connection, account_id: str, now: datetime) -> tuple[str, ...]:
         """Kill every session of an account, each of them a sign-out; their `sid`s."""
         ended = tx.scalars(delete(_S).where(_S.account_id == account_id).returning(_S.sid)).all()

@@ -5,10 +5,9 @@ import json
 from flask import Blueprint, Response, current_app, redirect, request, url_for
 from werkzeug import Response as AnyResponse
 
-from idp.db import StoreUnavailable
+from idp.web import health
 from idp.web.current import now, services
 from idp.web.messages import flask_response
-from idp.wiring import KeyProblem
 
 blueprint = Blueprint("wellknown", __name__)
 _METADATA = "llavero.metadata"
@@ -37,30 +36,12 @@ def change_password() -> AnyResponse:
     return redirect(url_for("account.password"), code=302)
 
 
-@blueprint.get("/health/live")
-def live() -> Response:
-    """The process answers."""
-    return _health("ok", 200)
-
-
-@blueprint.get("/health/ready")
-def ready() -> Response:
-    """The store takes writes and the keys sign; 503 while they do not (O-3)."""
-    try:
-        services().check_ready(now())
-    except (StoreUnavailable, KeyProblem):
-        return _health("unavailable", 503)
-    return _health("ok", 200)
+blueprint.add_url_rule("/health/live", "live", health.live)
+blueprint.add_url_rule("/health/ready", "ready", health.ready)
 
 
 def _public(response: Response) -> Response:
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.add_etag()
     response.make_conditional(request)
-    return response
-
-
-def _health(status: str, code: int) -> Response:
-    response = Response(json.dumps({"status": status}), code, mimetype="application/json")
-    response.headers["Cache-Control"] = "no-store"
     return response

@@ -11,13 +11,17 @@ import click
 from idp import audit
 from idp.accounts.errors import Refusal
 from idp.cli.accounts import account
+from idp.cli.archive import ArchiveProblem
+from idp.cli.backup import backup, restore
 from idp.cli.clients import client
+from idp.cli.doctor import doctor
 from idp.cli.keys import keys
 from idp.cli.mail import mail
 from idp.cli.run import init, serve, worker
 from idp.cli.terminal import fail
 from idp.db import StoreUnavailable, TablesBusy
 from idp.protocol.errors import ClientProblem
+from idp.snapshot import SnapshotProblem
 from idp.wiring import KeyProblem, SettingsError
 
 
@@ -27,7 +31,7 @@ def cli() -> None:
     """Llavero, the identity provider of an e-invoice company."""
 
 
-for command in (init, serve, worker, keys, client, account, mail):
+for command in (init, serve, worker, keys, client, account, mail, backup, restore, doctor):
     cli.add_command(command)
 
 
@@ -43,7 +47,7 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as error:
         fail(error.format_message())
-    except (ClientProblem, KeyProblem, Refusal, SettingsError) as error:
+    except (ArchiveProblem, ClientProblem, KeyProblem, Refusal, SettingsError, SnapshotProblem) as error:
         fail(str(error))
     except TablesBusy:
         fail("a table was in use for too long, and nothing was changed: run this again")

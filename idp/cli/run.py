@@ -4,9 +4,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from flask_migrate import upgrade
@@ -15,6 +17,7 @@ from idp import jobs, policy
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
 from idp.db import make_private
+from idp.web import health, observing
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import Services
@@ -34,31 +37,82 @@ def init() -> None:
     click.echo("ready")
 
 
+def _check_address(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        host, colon, port = value.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            raise click.BadParameter("write host:port, such as 127.0.0.1:9464")
+    return value
+
+
+metrics_option = click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    callback=_check_address,
+    help="Answer Prometheus at /metrics here: an address that only operators reach.",
+)
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--with-worker", is_flag=True, help="Run `idp worker` beside.")
-def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
-    """Serve with the production server."""
+@metrics_option
+@click.option(
+    "--drain-wait",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 60),
+    metavar="SECONDS",
+    help="On SIGTERM, how long to say `not ready` and go on serving before the end: time for a balancer to notice.",
+)
+def serve(host: str, port: int, workers: int, with_worker: bool, metrics: str | None, drain_wait: float) -> None:
+    """Serve with the production server.
+
+    SIGTERM drains: nothing new is taken, what has begun is finished, for 25 seconds at most.
+    """
+    services = open_services()  # refuses bad settings here, once, instead of in each worker
+    services.keys.check_ready(now())
+    observing.configure_log(services)
+    with TemporaryDirectory(prefix="idp-") as folder:
+        os.environ |= {"WEB_CONCURRENCY": str(workers), health.RUN_FOLDER: folder}
+        if metrics is not None:
+            # The processes keep their numbers together; whichever Prometheus reaches tells of all.
+            (Path(folder) / "metrics").mkdir()
+            os.environ |= {observing.LISTEN: metrics, observing.SHARED: str(Path(folder) / "metrics")}
+        _serve(services, host, port, workers, with_worker, Path(folder), drain_wait)
+
+
+_GRANIAN_LOG = {
+    "loggers": {
+        name: {"handlers": [], "level": "WARNING", "propagate": True} for name in ("_granian", "granian.access")
+    }
+}
+"""What Granian logs goes where our own does, in the same form."""
+
+
+def _serve(
+    services: Services, host: str, port: int, workers: int, with_worker: bool, folder: Path, drain_wait: float
+) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    services = open_services()  # refuses bad settings here, once, instead of in each worker
-    services.keys.check_ready(now())
-    os.environ["WEB_CONCURRENCY"] = str(workers)
     # Granian forks its workers: neither SQLite's connections nor our locks may be open here when it does
     # (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
     services.store.engine.dispose()
+    beside = []
     if with_worker:
-        multiprocessing.get_context("spawn").Process(target=_work, daemon=True).start()
+        beside.append(multiprocessing.get_context("spawn").Process(target=_work_beside, daemon=True))
     if services.settings.test_captcha_socket:
-        multiprocessing.get_context("spawn").Process(target=_answer_captchas, daemon=True).start()
+        beside.append(multiprocessing.get_context("spawn").Process(target=_answer_captchas, daemon=True))
+    for process in beside:
+        process.start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
-    Granian(
-        "idp.app:create_app",
+    server = Granian(
+        "idp.app:create_server",
         factory=True,
         address=host,
         port=port,
@@ -70,20 +124,65 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
         blocking_threads=16,
         backlog=2048,
         log_level=LogLevels.warning,
+        log_dictconfig=_GRANIAN_LOG,
         respawn_failed_workers=True,
-    ).serve()
+        workers_kill_timeout=int(policy.DRAIN_MAX.total_seconds()),
+    )
+
+    main = os.getpid()
+
+    def end(_signal: int, _frame: object) -> None:
+        if os.getpid() != main:
+            sys.exit()  # a worker that has these handlers from us, and not yet its own
+        for process in beside:
+            process.terminate()  # ends what it has begun meanwhile
+        server.signal_handler_interrupt(None, None)  # type: ignore[no-untyped-call]
+
+    def drain(number: int, frame: object) -> None:
+        if os.getpid() != main:
+            sys.exit()
+        (folder / health.DRAINING).touch()
+        if drain_wait:
+            # Not sleep(): a second signal ends it at once.
+            signal.signal(signal.SIGALRM, end)
+            signal.signal(signal.SIGTERM, end)
+            signal.setitimer(signal.ITIMER_REAL, drain_wait)
+        else:
+            end(number, frame)
+
+    def take_signals() -> None:
+        signal.signal(signal.SIGTERM, drain)
+        signal.signal(signal.SIGINT, end)
+
+    server.on_startup(take_signals)  # after Granian's own
+    server.serve()
 
 
 @click.command()
-def worker() -> None:
-    """Do the clock work until stopped: mail, warnings before passwords end, sweeps."""
+@metrics_option
+def worker(metrics: str | None) -> None:
+    """Do the clock work until stopped: mail, warnings before passwords end, sweeps.
+
+    SIGTERM ends it once what it has begun is done.
+    """
+    if metrics is not None:
+        os.environ[observing.LISTEN] = metrics
+    _work()
+
+
+def _work_beside() -> None:
+    # The server's own processes answer Prometheus, for this one too.
+    os.environ.pop(observing.LISTEN, None)
     _work()
 
 
 def _work() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     app = open_app()
-    _run_until_told(lambda stop: jobs.run(app.extensions[EXTENSION], Mailer(app).send, stop))
+    services: Services = app.extensions[EXTENSION]
+    observing.configure_log(services)
+    observing.start_metrics(services)
+    observing.start_tracing()
+    _run_until_told(lambda stop: jobs.run(services, Mailer(app).send, stop))
 
 
 def _answer_captchas() -> None:

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import click
 from flask import Flask
 
-from idp.app import create_app
+from idp.app import create_app, load_settings
 from idp.web.current import EXTENSION
 from idp.wiring import Services
 
@@ -22,8 +23,15 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_app() -> Flask:
-    return create_app()
+def open_app(database_url: str | None = None) -> Flask:
+    """The application, over another database of the same kind where one is named."""
+    settings = load_settings()
+    app = create_app(settings if database_url is None else replace(settings, database_url=database_url))
+    command = click.get_current_context(silent=True)
+    if command is not None:
+        # No connection outlives its command: the next one may want the database for itself.
+        command.call_on_close(app.extensions[EXTENSION].store.engine.dispose)
+    return app
 
 
 def open_services() -> Services:

@@ -135,6 +135,10 @@ class Registrations:
             audit.record(tx, audit.Event.REGISTRATION_TOKEN_CREATE, now=now, detail={"uses": uses})
         return token
 
+    def void(self, tx: Connection) -> None:
+        """No initial access token is good any more: after a restore, which does not know how often each was used."""
+        tx.execute(delete(RegistrationToken))
+
     def sweep(self, now: datetime) -> int:
         """Delete the tokens that are over or used up; how many went."""
         over = (RegistrationToken.expires_at <= now) | (RegistrationToken.uses_left <= 0)

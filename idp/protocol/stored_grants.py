@@ -148,6 +148,13 @@ class StoredGrants:
             update(_G).where(_G.account_id == sub, _G.revoked_at.is_(None)).values(revoked_at=now)
         ).rowcount
 
+    def void(self, tx: Connection, *, now: datetime) -> None:
+        """Kill every grant there is: after a restore, which does not know which refresh tokens have been spent since.
+
+        The rows stay, so that a token of before is told from one that never was.
+        """
+        tx.execute(update(_G).where(_G.revoked_at.is_(None)).values(revoked_at=now))
+
     def end_session(self, tx: Connection, sid: str, *, now: datetime) -> None:
         """Kill the grants of a session that ended, but those the person gave for offline use.
 

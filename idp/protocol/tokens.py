@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from idp_kit.errors import InvalidToken
 from sqlalchemy import Connection
 
-from idp import policy
+from idp import installation, policy
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing, half_hash
@@ -80,6 +80,7 @@ class Tokens(StoredGrants):
         self._keys = keys
         self._subjects = subjects
         self._pairwise_key = pairwise_key
+        self._restored: int | None = None
         self.sealing = Sealing(keys, client_keys)
         self.issuer = issuer
 
@@ -230,6 +231,9 @@ class Tokens(StoredGrants):
         """
         claims = self._keys.verify(token, typ="at+jwt", now=now)
         jti = claims.get("jti")
+        if claims["iat"] < self._restored_at():
+            # Whether it was revoked meanwhile is not known any more.
+            raise InvalidToken("issued before a restore")
         if claims.get("iss") != self.issuer or not isinstance(jti, str):
             raise InvalidToken("not of this issuer")
         if has_mailbox_scope(str(claims.get("scope", "")).split()) and claims["exp"] <= now.timestamp():
@@ -245,6 +249,13 @@ class Tokens(StoredGrants):
         if subject is None:
             raise InvalidToken("the person may have no tokens")
         return ActiveToken(claims, grant, subject)
+
+    def _restored_at(self) -> int:
+        """When a backup was last restored, in whole seconds. Asked once: it happens while no process runs."""
+        if self._restored is None:
+            found = installation.find_restored_at(self._store)
+            self._restored = 0 if found is None else int(found.timestamp())
+        return self._restored
 
     def revoke_access_token(self, claims: Mapping[str, Any], *, now: datetime, tx: Connection) -> None:
         """Remember the `jti` as revoked for as long as the token would live."""

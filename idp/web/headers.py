@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 
 from idp import audit
 from idp.policy import HSTS_LIFETIME
+from idp.web.proxies import GIVEN_ID
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -79,10 +80,12 @@ def machine_headers(*, secure: bool) -> dict[str, str]:
     }
 
 
-def new_origin(address: str | None) -> audit.Origin:
-    """Where a request comes from, under an id of ours, never the caller's."""
-    # It is what a person reads out to support and what we look up in the log.
-    return audit.Origin(request_id=secrets.token_hex(8), address=address)
+def new_origin(address: str | None, given: str | None = None) -> audit.Origin:
+    """Where a request comes from, under the id that a proxy of ours gave it, else one of our own.
+
+    Never the caller's: it is what a person reads out to support and what we look up in the log.
+    """
+    return audit.Origin(request_id=given or secrets.token_hex(8), address=address)
 
 
 def install(app: Flask, *, secure: bool) -> None:
@@ -91,7 +94,7 @@ def install(app: Flask, *, secure: bool) -> None:
 
     @app.before_request
     def note_origin() -> None:
-        audit.origin.set(new_origin(request.remote_addr))
+        audit.origin.set(new_origin(request.remote_addr, request.environ.get(GIVEN_ID)))
 
     @app.teardown_request
     def forget_origin(_error: BaseException | None) -> None:

@@ -13,6 +13,7 @@ from idp.policy import FORM_BODY_MAX, PARAMETER_COUNT_MAX
 from idp.web.current import now
 from idp.web.headers import machine_headers, new_origin
 from idp.web.limits import FORM
+from idp.web.proxies import GIVEN_ID
 from idp.wiring import ProtocolRequest
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class TokenEndpoint:
         if max(form.count(b"&"), query.count("&")) >= PARAMETER_COUNT_MAX:
             environ["wsgi.input"] = BytesIO(form)
             return self._behind(environ, start_response)
-        origin = new_origin(environ.get("REMOTE_ADDR"))
+        origin = new_origin(environ.get("REMOTE_ADDR"), environ.get(GIVEN_ID))
         before = audit.origin.set(origin)
         try:
             request = ProtocolRequest("POST", query, form, environ.get("HTTP_AUTHORIZATION"))

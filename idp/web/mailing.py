@@ -89,6 +89,15 @@ class Mailer:
             except OSError as error:  # smtplib's own errors are among them
                 raise _not_taken(error) from error
 
+    def check(self) -> None:
+        """Greet the mail server, sign in to it, and leave; `NotTaken` says what did not go."""
+        with self._app.app_context():
+            try:
+                with _Conversation(self._mail.state, _greeting(self._host)):
+                    pass
+            except OSError as error:
+                raise _not_taken(error) from error
+
     def _write(self, message: Message, link: str | None, now: datetime) -> "_Letter":
         language = next((each for each in LANGUAGES if each.tag == message.locale), SPANISH)
         with force_locale(language.locale):

@@ -1,6 +1,7 @@
 """Whom to believe about where a request came from (L-7)."""
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,17 @@ if TYPE_CHECKING:
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+FROM_PROXY = "llavero.from_proxy"
+"""Set in the environment of a request that a trusted proxy handed on; no caller can set it."""
+GIVEN_ID = "llavero.request_id"
+"""The id that such a proxy gave it, if it is well-formed."""
+# What fits the audit trail and is harmless in a log. A UUID goes without its hyphens.
+_REQUEST_ID = re.compile("[A-Za-z0-9_-]{8,32}")
+_UUID = re.compile("[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
 class TrustedProxies:
-    """Reads `X-Forwarded-For` and `X-Forwarded-Proto`, but only from the networks named.
+    """Reads `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id`, but only from the networks named.
 
     The list is read from its end, where our own proxies wrote; the first address that is none of them is the caller.
     Everything before it is the caller's own claim.
@@ -33,6 +43,12 @@ class TrustedProxies:
             scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[-1].strip().lower()
             if scheme in {"http", "https"}:
                 environ["wsgi.url_scheme"] = scheme
+            environ[FROM_PROXY] = True
+            given = environ.get("HTTP_X_REQUEST_ID", "")
+            if _UUID.fullmatch(given):
+                environ[GIVEN_ID] = given.replace("-", "")
+            elif _REQUEST_ID.fullmatch(given):
+                environ[GIVEN_ID] = given
         return self._application(environ, start_response)
 
     def _is_trusted(self, address: str) -> bool:

@@ -55,6 +55,9 @@ QUESTION_CLOSED_FOR = timedelta(hours=24)
 PERMIT_LIFETIME = timedelta(minutes=10)
 """How long "set password" stays open after a right answer or an expired password (Q-5)."""
 
+OPEN_FORMS_MAX = 8
+"""Recoveries, and leaves to set a password, that a browser may have open in its tabs; of more, the oldest ends."""
+
 RECOVERY_LINK_LIFETIME = timedelta(minutes=30)
 """From the moment the mail server took the message (R-5)."""
 

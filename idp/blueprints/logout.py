@@ -1,6 +1,7 @@
 """`/oauth/logout`: RP-initiated logout."""
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from flask_wtf.csrf import CSRFError
 from werkzeug import Response
 
 from idp.protocol.errors import InteractionGone, OAuth2Error
@@ -11,6 +12,7 @@ from idp.web.errors import render_error
 from idp.web.forms import SignOutForm
 from idp.web.headers import allow_form_action
 from idp.web.messages import protocol_request
+from idp.web.stale_forms import show_again, stale_form_text, take_stale_text
 from idp.wiring import authentication_of
 
 blueprint = Blueprint("end_session", __name__)
@@ -43,8 +45,19 @@ def post_logout() -> Response:
 @blueprint.get("/logout/confirm")
 def ask() -> Response | str:
     """Ask whether to sign out (S23)."""
+    return _confirm_page(request.args.get("logout", ""), take_stale_text())
+
+
+@blueprint.errorhandler(CSRFError)
+def refuse_stale_form(_error: CSRFError) -> Response:
+    """The same page once more with a fresh token, while there is somebody to sign out (ux.md section 4)."""
+    handle = request.form.get("logout", "")
+    page = _confirm_page(handle, stale_form_text())
+    return show_again(page, url_for("end_session.ask", logout=handle)) if isinstance(page, str) else page
+
+
+def _confirm_page(handle: str, notice_text: str | None) -> Response | str:
     browser = current_browser()
-    handle = request.args.get("logout", "")
     waiting = None
     if browser is not None:
         waiting = services().protocol.logouts.describe(handle, browser=browser.browser, now=now())
@@ -61,6 +74,7 @@ def ask() -> Response | str:
         person=person,
         client_name=waiting.client_name,
         action=url_for("end_session.confirm"),
+        notice_text=notice_text,
     )
 
 
@@ -79,6 +93,7 @@ def confirm() -> Response | str:
 
 def _end(decision: EndSession, *, everywhere: bool = False) -> Response | str:
     browser = current_browser()
+    nobody = browser is None or browser.account_id is None
     if browser is not None:
         services().sign_in.sign_out(browser, now(), everywhere=everywhere)
         forget_browser()
@@ -87,4 +102,4 @@ def _end(decision: EndSession, *, everywhere: bool = False) -> Response | str:
         response.headers["Location"] = decision.return_uri
         response.autocorrect_location_header = False
         return response
-    return render_template("logout/signed_out.html", client_name=decision.client_name, return_url=None)
+    return render_template("logout/signed_out.html", client_name=decision.client_name, nobody=nobody)

@@ -15,6 +15,7 @@ from idp.accounts.errors import AddressThrottled, HashingOverloaded
 from idp.db import StoreUnavailable
 from idp.policy import RETRY_AFTER
 from idp.web.current import now, request_id
+from idp.web.stale_forms import stale_form_text
 from idp.wiring import KeyProblem
 
 _log = logging.getLogger(__name__)
@@ -119,11 +120,6 @@ def _words(error: HTTPException, status: int) -> tuple[str, str]:
     if status == 503:
         return _unavailable_words()
     return gettext("No podemos atender esta solicitud"), gettext("La solicitud está incompleta o no es válida.")
-
-
-def stale_form_text() -> str:
-    """What is said of a form whose token is missing, foreign or old."""
-    return str(gettext("La página estuvo abierta demasiado tiempo. Vuelva a cargarla e inténtelo de nuevo."))
 
 
 def wait_text(wait: timedelta) -> str:

@@ -1,7 +1,8 @@
 """The browser of this request: its session cookie, what is kept for it, a message to show once.
 
 Flask's `session` is backed by the row that the cookie's digest finds. Nothing is read before somebody looks into it,
-so machine endpoints, which never do, cost no query. A HEAD request is nobody's: it may change nothing (W-5).
+so machine endpoints, which never do, cost no query. A HEAD request is nobody's, and so is a form that another site
+sent: they may change nothing (W-5).
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import MethodNotAllowed
 
 from idp.web.current import now, services, user_agent
+from idp.web.origins import is_foreign
 
 if TYPE_CHECKING:
     from idp.accounts.sessions import Browser
@@ -151,7 +153,7 @@ class BrowserSessions(SessionInterface):
         return urlsafe_b64encode(hmac.digest(self._state_key, browser.sid.encode(), hashlib.sha256)[:24]).decode()
 
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002 - Flask's signature
-        if request.method == "HEAD":
+        if _is_nobodys(request):
             return BrowserSession(None)
         return BrowserSession(request.cookies.get(self.cookie_name))
 
@@ -160,7 +162,7 @@ class BrowserSessions(SessionInterface):
         if not kept.is_touched:
             return
         response.vary.add("Cookie")
-        if request.method == "HEAD":
+        if _is_nobodys(request):
             return
         kept.save()
         attributes: dict[str, Any] = {"path": "/", "secure": self._secure, "httponly": True, "samesite": "Lax"}
@@ -180,6 +182,12 @@ class BrowserSessions(SessionInterface):
             response.set_cookie(self.state_cookie_name, state, httponly=False, **attributes)
         elif state is None and shown is not None:
             response.delete_cookie(self.state_cookie_name, httponly=False, **attributes)
+
+
+def _is_nobodys(request: Request) -> bool:
+    # A form of another site comes without our cookie (SameSite=Lax). The page that refuses it must not put a new one
+    # over that of whoever is signed in here: any site could sign them out.
+    return request.method == "HEAD" or (request.method == "POST" and is_foreign())
 
 
 def _kept() -> BrowserSession:

@@ -1,15 +1,13 @@
 """The Flask extensions, made once and bound when the application is built."""
 
-from urllib.parse import urlsplit
-
-from flask import g, request
+from flask import g
 from flask_babel import Babel
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from idp.db import Base
-from idp.web.current import services
+from idp.web.origins import is_foreign
 from idp.web.stale_forms import take_stale_text
 
 
@@ -28,23 +26,10 @@ class FormProtection(CSRFProtect):  # type: ignore[misc]  # Flask-WTF has no typ
         # Set by the check above, and only where it was made: exempted views are called across sites on purpose.
         if not g.get("csrf_valid", False):
             return
-        origin = request.headers.get("Origin")
-        if origin is not None and _origin(origin) != _origin(services().settings.issuer):
+        if is_foreign():
             raise ForeignOrigin("the form came from another origin")
         # What is said of a form that was refused is over once one is taken, whichever page it came from.
         take_stale_text()
-
-
-def _origin(url: str) -> tuple[str, str, int | None] | None:
-    # RFC 6454 section 4: scheme, host and port; `null` and what cannot be read are nobody's.
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.hostname is None:
-        return None
-    return parts.scheme, parts.hostname, port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 db = SQLAlchemy(model_class=Base)

@@ -122,6 +122,22 @@ def test_a_form_of_another_origin_is_refused_whatever_it_holds(
 
 
 @pytest.mark.spec("W-5")
+@pytest.mark.parametrize("with_cookie", [True, False])
+def test_a_form_of_another_site_signs_nobody_out(visitor: Visitor, with_cookie: bool) -> None:
+    visitor.sign_in()
+    before = visitor.cookie()
+    assert before is not None
+    if not with_cookie:
+        # As SameSite=Lax has it.
+        visitor.client.delete_cookie("session")
+    sent = visitor.post("/login", {"username": KNOWN, "password": PASSWORD}, headers={"Origin": "https://evil.example"})
+    assert sent.status == 400
+    assert sent.response.headers.getlist("Set-Cookie") == []
+    visitor.client.set_cookie("session", before)
+    assert visitor.get("/login").response.headers["Location"] == "/account"
+
+
+@pytest.mark.spec("W-5")
 def test_a_form_of_our_own_origin_is_taken(visitor: Visitor) -> None:
     assert visitor.submit(KNOWN, PASSWORD, headers={"Origin": "http://localhost:5000"}).status == 303
 

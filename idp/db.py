@@ -84,7 +84,10 @@ def make_private(url: str, *, mend: bool = False) -> None:
         return
     file = Path(url.removeprefix("sqlite:///"))
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
+    # One that is there is never opened: closing it again would end the locks that SQLite holds for this process
+    # (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600))
     for each in (file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm"))) if mend else ():
         with suppress(FileNotFoundError):
             each.chmod(0o600)

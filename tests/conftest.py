@@ -21,6 +21,22 @@ def now() -> datetime:
     return NOW
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let tests of one `xdist_group` share a process, and with it the servers that their fixtures start.
+
+    The scheduler of pytest-xdist knows a group by the end of a test's id, which xdist 3.8 no longer reaches: pytest 9.2
+    keeps it elsewhere (https://github.com/pytest-dev/pytest-xdist/issues/1386). Once it does, this changes nothing.
+    """
+    if not getattr(config.option, "loadgroup", False):  # set in the workers of `--dist loadgroup` alone
+        return
+    for item in items:
+        groups = {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
+        end = "@" + "_".join(sorted(groups))
+        if groups and not item.nodeid.endswith(end):
+            item._id = type(item.id).parse(item.nodeid + end)
+
+
 class _Compiled(BytecodeCache):
     """Templates compiled once for all applications of this process; a changed one is known by its text."""
 

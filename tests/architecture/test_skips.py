@@ -21,7 +21,7 @@ def _run(folder: Path, code: str, *, ci: str) -> subprocess.CompletedProcess[str
     (folder / "test_beside.py").write_text("def test_beside(): assert True\n")
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "tests.skips", str(folder)]
-    environment = os.environ | {"CI": ci, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"CI": ci, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

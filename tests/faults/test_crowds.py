@@ -75,7 +75,9 @@ def test_slow_connections_leave_honest_people_served(rig: Rig, count: int) -> No
                 began = time.monotonic()
                 assert rig.person().try_password(account.username, account.password).screen == "account"
                 took.append(time.monotonic() - began)
-        assert memory(rig.provider) < 512 * MIB
+        during = memory(rig.provider)
+    # All of it: the first process, two workers, and the one that answers these tests' CAPTCHAs.
+    assert during < 512 * MIB, f"{during / MIB:.0f} MiB"
     # On a machine that does nothing else, 95 of 100 take less than three seconds.
     assert statistics.median(took) < 3
     account = rig.add()

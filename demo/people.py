@@ -5,11 +5,11 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from demo.commands import run_idp, run_program, write_private
-from demo.places import DemoProblem, Places
+from demo.commands import run_program, write_private
+from demo.places import Places
 
 ORGANIZATION = "EKU9003173C9"
 QUESTION = "dish"
@@ -24,7 +24,9 @@ class DemoUser:
     username: str
     kind: str
     name: str
-    options: tuple[str, ...] = ()
+    employed: bool = False
+    """By the demo's organisation."""
+    role: str | None = None
     password_age: timedelta = timedelta()
     """How long ago the password was chosen, so that its end is near or past."""
     locked: bool = False
@@ -38,13 +40,13 @@ class DemoUser:
 
 USERS = (
     DemoUser("EKU9003173C9", "client", "Cliente de prueba"),
-    DemoUser("CT.KICR630120NX3", "employee", "Empleada de prueba", ("--organization", ORGANIZATION)),
+    DemoUser("CT.KICR630120NX3", "employee", "Empleada de prueba", employed=True),
     DemoUser("usr.XIA190128J61", "free", "Usuario del entorno gratuito"),
-    DemoUser("adm.demo", "staff", "Administración de prueba", ("--role", "admin")),
+    DemoUser("adm.demo", "staff", "Administración de prueba", role="admin"),
     DemoUser("IIA040805DZ4", "expiring", "Cliente por vencer", password_age=timedelta(days=28)),
     DemoUser("JES900109Q90", "expired", "Cliente vencido", password_age=timedelta(days=31)),
     DemoUser("URE180429TM6", "locked", "Cliente bloqueado", locked=True),
-    DemoUser("CT.MISC491214B86", "invited", "Empleado invitado", ("--organization", ORGANIZATION), invited=True),
+    DemoUser("CT.MISC491214B86", "invited", "Empleado invitado", employed=True, invited=True),
 )
 
 
@@ -64,48 +66,11 @@ def read_users(places: Places) -> dict[str, dict[str, Any]]:
 
 
 def add_people(places: Places, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Make the accounts that are missing; send the invitation again to who has not taken it, as the inbox is empty."""
+    """Make the accounts that are missing, in one process of their own, since only that one has the demo's settings."""
     users = read_users(places)
     for user in USERS:
-        known = users.setdefault(user.username, {"kind": user.kind, "password": make_password(), "ready": False})
-        if known["ready"]:
-            if user.invited and _state(user.username, environment) == "invited":
-                run_idp(["account", "invite", user.username], environment)
-            continue
-        # Written before the account is made: a run that is cut short leaves no account with an unknown password.
-        _write(places, users)
-        say(f"account {user.username}")
-        try:
-            _add(user, known["password"], environment)
-        except DemoProblem as refusal:
-            # Unless an earlier run was cut short between making the account and noting it, this is the reason to give.
-            if _state(user.username, environment) is None:
-                raise refusal from None
-        if user.locked:
-            # By the door that the sign-in page uses, so that the lock's mail goes out as well.
-            run_program([sys.executable, "-m", "demo.lock", user.username], environment)
-        known["ready"] = True
-        _write(places, users)
-
-
-def _add(user: DemoUser, password: str, environment: Mapping[str, str]) -> None:
-    options = ["--email", user.mailbox, "--name", user.name, *user.options]
-    if user.invited:
-        run_idp(["account", "add", user.username, *options], environment)
-        return
-    options += ["--password-stdin", "--active", "--question", QUESTION, "--answer-stdin"]
-    if user.password_age:
-        options += ["--password-changed-at", (datetime.now(UTC) - user.password_age).isoformat(timespec="seconds")]
-    run_idp(["account", "add", user.username, *options], environment, stdin=f"{password}\n{ANSWER}\n")
-
-
-def _state(username: str, environment: Mapping[str, str]) -> str | None:
-    try:
-        shown = json.loads(run_idp(["account", "show", username, "--json"], environment))
-    except DemoProblem:
-        return None
-    return str(shown["state"])
-
-
-def _write(places: Places, users: dict[str, dict[str, Any]]) -> None:
+        users.setdefault(user.username, {"kind": user.kind, "password": make_password()})
+    # Written before any account is made: a run that is cut short leaves no account with an unknown password.
     write_private(places.users_file, json.dumps(users, indent=2, ensure_ascii=False) + "\n")
+    for made in run_program([sys.executable, "-m", "demo.accounts"], environment).splitlines():
+        say(f"account {made}")

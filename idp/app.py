@@ -22,7 +22,7 @@ from idp.blueprints import (
     token,
     wellknown,
 )
-from idp.db import engine_options
+from idp.db import engine_options, make_private
 from idp.settings import Settings
 from idp.web import assembly, observing
 from idp.web.current import EXTENSION
@@ -69,8 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
     )
-    if settings.database_url.startswith("sqlite:///"):
-        Path(settings.database_url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(settings.database_url)
     db.init_app(app)
     migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True)
     with app.app_context():

@@ -1,5 +1,6 @@
 """The database: declarative base, the UTC column type, and `Store`, which reads and writes."""
 
+import os
 import sqlite3
 import threading
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, Insert, MetaData, Transaction, event
@@ -64,6 +66,22 @@ def engine_options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {**quiet, "connect_args": {"timeout": 10, "check_same_thread": False}, "pool_timeout": 10}
     return {**quiet, "pool_pre_ping": True, "pool_size": 8, "max_overflow": 8, "pool_timeout": 5}
+
+
+def make_private(url: str, *, mend: bool = False) -> None:
+    """Make SQLite's folder and file where they are missing, for this user alone: hashes and addresses stand in it.
+
+    What SQLite puts beside the file later has the file's mode. `mend` takes the right to read from everybody else
+    where files are there already. Raises `OSError`.
+    """
+    if not url.startswith("sqlite:///") or url.endswith(":memory:"):
+        return
+    file = Path(url.removeprefix("sqlite:///"))
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
+    for each in (file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm"))) if mend else ():
+        with suppress(FileNotFoundError):
+            each.chmod(0o600)
 
 
 class Store:

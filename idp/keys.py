@@ -9,6 +9,7 @@ lifetime after it last signed (security.md T-11).
 import os
 import threading
 from base64 import urlsafe_b64encode
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256, sha512
@@ -123,8 +124,8 @@ class KeyRing:
         have = {key.alg for key in self._keys if key.signs_from <= now}
         return [self._make(alg, now) for alg in ALGORITHMS if alg not in have]
 
-    def rotate(self, now: datetime, *, at_once: bool = False) -> list[str]:
-        """Publish a next key for each algorithm, which signs after one JWKS cache lifetime, or now if `at_once`.
+    def rotate(self, now: datetime, *, at_once: bool = False, algorithms: Collection[str] = ALGORITHMS) -> list[str]:
+        """Publish a next key for each of these, which signs after one JWKS cache lifetime, or now if `at_once`.
 
         While a next key waits, calling this again changes nothing; `at_once` makes it sign now. The ids of the keys
         made or brought forward.
@@ -132,7 +133,7 @@ class KeyRing:
         self._refresh(force=True)
         signs_from = now if at_once else now + policy.JWKS_CACHE_LIFETIME
         changed = []
-        for alg in ALGORITHMS:
+        for alg in algorithms:
             waiting = [key for key in self._keys if key.alg == alg and key.signs_from > now]
             if not waiting:
                 changed.append(self._make(alg, signs_from))

@@ -40,6 +40,9 @@ CAPTCHA_ISSUED_MAX = 200
 CAPTCHA_ISSUED_WINDOW = timedelta(minutes=10)
 """Challenges that one address may ask for (C-5)."""
 
+CAPTCHA_RENDERED_MAX = 20
+"""Times that the image or the sound of one challenge is made anew, where too many others came between (C-5)."""
+
 CAPTCHA_WRONG_MAX = 5
 CAPTCHA_WRONG_WINDOW = timedelta(minutes=10)
 CAPTCHA_WRONG_WAIT = timedelta(seconds=30)
@@ -51,6 +54,9 @@ QUESTION_CLOSED_FOR = timedelta(hours=24)
 
 PERMIT_LIFETIME = timedelta(minutes=10)
 """How long "set password" stays open after a right answer or an expired password (Q-5)."""
+
+OPEN_FORMS_MAX = 8
+"""Recoveries, and leaves to set a password, that a browser may have open in its tabs; of more, the oldest ends."""
 
 RECOVERY_LINK_LIFETIME = timedelta(minutes=30)
 """From the moment the mail server took the message (R-5)."""
@@ -301,6 +307,10 @@ RETRY_AFTER = timedelta(seconds=5)
 
 FORM_BODY_MAX = 64 * 1024
 """Bytes of a form body (PW-2)."""
+
+HEADERS_MAX = 64 * 1024
+"""Bytes that the server buffers of a request's first line and headers (O-4). It notices when it has read more: about
+twice as much never comes through, and four of the longest tokens do."""
 
 PARAMETER_COUNT_MAX = 100
 SCOPE_COUNT_MAX = 50

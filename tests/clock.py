@@ -25,10 +25,12 @@ class MovableClock:
 
     def move(self, ahead: timedelta) -> None:
         """Run on, this far ahead of the real time."""
+        self.is_moved = bool(ahead)
         self._write(f"{ahead.total_seconds():+.3f}")
 
     def stop_at(self, instant: datetime) -> None:
         """Stand still at `instant`, a whole second."""
+        self.is_moved = True
         self._write(instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"))
 
     def _write(self, text: str) -> None:

@@ -1,5 +1,6 @@
 """The real provider on loopback for a test: own folder, settings by environment, the rest by its command line."""
 
+import atexit
 import json
 import os
 import secrets
@@ -16,15 +17,18 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from idp.app import create_app
+from idp.cli.captcha_socket import answer_to
 from idp.settings import Settings
 from idp.web.current import EXTENSION
 from idp.wiring import Services
 from tests.clock import MovableClock
+from tests.command import Done, run_here
 
 ROOT = Path(__file__).resolve().parent.parent
 IDP = (sys.executable, "-c", "import sys; sys.argv[0] = 'idp'; from idp.cli.main import main; main()")
@@ -82,19 +86,12 @@ class Provider:
 
     def idp(self, *arguments: str, stdin: str = "") -> str:
         """Run one `idp` command to its end and give what it printed; fails with its own words."""
-        done = subprocess.run(
-            [*IDP, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.environment(),
-            timeout=60,
-            check=False,
-        )
-        if done.returncode:
-            raise AssertionError(f"idp {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}{done.stdout}")
-        return done.stdout
+        # In this process, where its imports are there already, unless the clock says that it needs one of its own.
+        run = _run_apart if self.clock is not None and self.clock.is_moved else run_here
+        done = run(arguments, folder=self.folder, environment=self.environment(), stdin=stdin)
+        if done.exit_code:
+            raise AssertionError(f"idp {' '.join(arguments)}: exit {done.exit_code}\n{done.errors}{done.output}")
+        return done.output
 
     def add_account(
         self,
@@ -142,15 +139,8 @@ class Provider:
 
     def solve(self, challenge: str) -> str:
         """What a person would read in the CAPTCHA of this handle or image, or hear of this audio."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
-            # Its process may still be starting when the server answers already.
-            deadline = time.monotonic() + START_WAIT
-            while connection.connect_ex(self.settings["IDP_TEST_CAPTCHA_SOCKET"]) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            connection.sendall(challenge.encode() + b"\n")
-            with connection.makefile("rb") as answers:
-                answer = answers.readline().decode().strip()
+        # `IDP_TEST_CAPTCHA_SOCKET` would say the same (test_captcha_socket.py), for a process more beside each server.
+        answer = answer_to(self.doors.captcha, challenge)
         assert answer, f"nobody knows the challenge {challenge}"
         return answer
 
@@ -198,17 +188,42 @@ def provider_in(folder: Path, *, clock: MovableClock | None = None, **settings: 
 
     With a `clock`, the server and its commands live by it. CAPTCHAs can be solved by `Provider.solve`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    # The path of a Unix socket may have 107 bytes, which pytest's folders can exceed.
-    sockets = Path(tempfile.mkdtemp(prefix="idp-"))
-    own = {"IDP_SECRET_KEY": secrets.token_urlsafe(48), "IDP_TEST_CAPTCHA_SOCKET": str(sockets / "captcha")}
-    provider = Provider(folder, free_port(), {**own, **settings}, clock)
+    shutil.copytree(initialized(), folder, ignore=shutil.ignore_patterns("idp.db-*"), dirs_exist_ok=True)
+    provider = Provider(folder, free_port(), {"IDP_SECRET_KEY": secrets.token_urlsafe(48), **settings}, clock)
     try:
-        provider.idp("init")
+        if "IDP_DATABASE_URL" in settings:
+            provider.idp("init")
         yield provider
     finally:
         provider.close()
-        shutil.rmtree(sockets, ignore_errors=True)
+
+
+@cache
+def initialized() -> Path:
+    """What `idp init` leaves behind, to be copied: it runs once for each process of the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="idp-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    provider = Provider(folder, 0, {"IDP_SECRET_KEY": secrets.token_urlsafe(48)})
+    provider.idp("init")
+    with closing(sqlite3.connect(provider.database)) as connection:
+        # All of it into the one file that is copied.
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    return folder
+
+
+def _run_apart(arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], stdin: str) -> Done:
+    """`run_here` in a process of its own."""
+    done = subprocess.run(
+        [*IDP, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=dict(environment),
+        timeout=60,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def make_password() -> str:
@@ -265,7 +280,7 @@ def stop_server(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOP_WAIT)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(5)
+    process.wait(STOP_WAIT)
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> dict[int, float]:

@@ -12,8 +12,10 @@ import hmac
 import ipaddress
 import secrets
 import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from idp import meters, policy
 from idp.accounts.attempts import CaptchaAnswer
@@ -28,6 +30,7 @@ _SLOTS = "captcha_slots"
 _ISSUED = "captcha_issued"
 _WRONG = "captcha_wrong"
 _WAIT = "captcha_wait"
+_RENDERED = "captcha_rendered"
 
 _NONCE_BYTES = 16
 _MARK_BYTES = 16
@@ -49,8 +52,8 @@ class Captcha:
     def __init__(self, ephemeral: Ephemeral, key: bytes) -> None:
         self._ephemeral = ephemeral
         self._key = key
-        self._draw = lru_cache(_IMAGES_KEPT)(self._draw_anew)
-        self._speak = lru_cache(_SOUNDS_KEPT)(self._speak_anew)
+        self._images = _Kept(_IMAGES_KEPT)
+        self._sounds = _Kept(_SOUNDS_KEPT)
 
     def issue(self, browser: str, now: datetime, *, address: str | None = None) -> str:
         """A new challenge for this browser; its oldest dies where it has `policy.CAPTCHA_LIVE_MAX` already.
@@ -115,19 +118,32 @@ class Captcha:
         number = int.from_bytes(self._derive(b"digits", handle), "big") % 10**policy.CAPTCHA_DIGITS
         return f"{number:0{policy.CAPTCHA_DIGITS}d}"
 
-    def image(self, handle: str) -> bytes:
-        """The characters as a PNG, the same one each time. Ask `is_open` first."""
-        return self._draw(handle)
+    def image(self, handle: str, now: datetime) -> bytes:
+        """The characters as a PNG, the same one each time. Ask `is_open` first.
 
-    def sound(self, handle: str, language: str) -> bytes:
-        """The digits as a WAV in `language`, `es-MX` or `en`, the same one each time. Ask `is_open` first."""
-        return self._speak(handle, language)
+        Refuses `AddressThrottled` where it had to be drawn `policy.CAPTCHA_RENDERED_MAX` times already.
+        """
 
-    def _draw_anew(self, handle: str) -> bytes:
-        return draw(self.characters(handle), self._derive(b"image", handle))
+        def render() -> bytes:
+            self._count_rendering("image", handle, now)
+            return draw(self.characters(handle), self._derive(b"image", handle))
 
-    def _speak_anew(self, handle: str, language: str) -> bytes:
-        return speak(self.digits(handle), language, self._derive(b"sound", handle))
+        return self._images.get(handle, render)
+
+    def sound(self, handle: str, language: str, now: datetime) -> bytes:
+        """The digits as a WAV in `language`, `es-MX` or `en`, the same one each time. As `image` otherwise."""
+
+        def render() -> bytes:
+            self._count_rendering("sound", handle, now)
+            return speak(self.digits(handle), language, self._derive(b"sound", handle))
+
+        return self._sounds.get(f"{handle} {language}", render)
+
+    def _count_rendering(self, kind: str, handle: str, now: datetime) -> None:
+        """Who keeps more challenges than are remembered, and asks for them in turn, is not drawn for without end."""
+        rendered = self._ephemeral.hit(_RENDERED, f"{kind} {handle}", policy.CAPTCHA_LIFETIME, now=now)
+        if rendered > policy.CAPTCHA_RENDERED_MAX:
+            raise AddressThrottled(policy.CAPTCHA_LIFETIME)
 
     def _is_right(self, answer: CaptchaAnswer) -> bool:
         text = "".join(answer.text[:_TEXT_LENGTH_MAX].split()).upper().encode()
@@ -162,6 +178,29 @@ class Captcha:
         parts = (purpose, name.encode(), more)
         message = b"".join(struct.pack(">I", len(part)) + part for part in parts)
         return hmac.digest(self._key, message, hashlib.sha256)
+
+
+class _Kept:
+    """What was made last, by its key."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._lock = threading.Lock()
+        self._made: OrderedDict[str, bytes] = OrderedDict()
+
+    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """What is kept under `key`, or else what `make` gives, which takes the place of what was used longest ago."""
+        with self._lock:
+            found = self._made.get(key)
+            if found is not None:
+                self._made.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            self._made[key] = made
+            while len(self._made) > self._length:
+                self._made.popitem(last=False)
+        return made
 
 
 def _digest(handle: str) -> str:

@@ -102,6 +102,11 @@ class Lockout:
         is_pending = _C.failures > _C.failed
         return self._release(tx, key, now, {"failures": case((is_pending, _C.failures - 1), else_=_C.failures)})
 
+    def forgive(self, tx: Connection, key: str, now: datetime) -> bool:
+        """Forget what has failed, keep every slot: for a success that held none. False where a lock stands."""
+        kept = _not_negative(_C.failures - _C.failed)
+        return self._release(tx, key, now, {"failures": kept, "failed": 0}, unless=self._is_locked(now))
+
     def clear(self, tx: Connection, key: str) -> None:
         """Forget failures and lock: for recovery and operators, and for nothing else (L-8)."""
         tx.execute(delete(_C).where(_C.key == key))
@@ -179,8 +184,16 @@ class Lockout:
     def _lock(self, tx: Connection, key: str, now: datetime) -> bool:
         return tx.execute(update(_C).where(_C.key == key, _C.locked_at.is_(None)).values(locked_at=now)).rowcount == 1
 
-    def _release(self, tx: Connection, key: str, now: datetime, changed: dict[str, ColumnElement[int] | int]) -> bool:
-        is_open = or_(_C.locked_at.is_(None), self._is_over(now))
+    def _release(
+        self,
+        tx: Connection,
+        key: str,
+        now: datetime,
+        changed: dict[str, ColumnElement[int] | int],
+        *,
+        unless: ColumnElement[bool] | None = None,
+    ) -> bool:
+        is_open = or_(_C.locked_at.is_(None), self._is_over(now)) if unless is None else ~unless
         row = tx.execute(update(_C).where(_C.key == key, is_open).values(changed).returning(_C.failures)).first()
         if row is None:
             # No row: an operator or a finished reset was faster.

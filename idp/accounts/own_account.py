@@ -185,6 +185,8 @@ class OwnAccount:
     def change_password(self, account_id: str, current: str, new: str, *, attempt: Attempt, now: datetime) -> SignedIn:
         """Set a new password; this browser stays signed in under a new cookie, all else ends (W-2, W-4).
 
+        A lock that strangers set stays (L-8).
+
         Refuses with what `Credentials.check` refuses, since it is a door like sign-in (L-4), and with
         `PasswordRefused`, `PermitGone`, `HashingOverloaded`.
         """

@@ -32,13 +32,17 @@ _NAME_LENGTH_MAX = 200
 _EMAIL_LENGTH_MAX = 254
 _CLAIM_LENGTH_MAX = 2000
 
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = frozenset("\u200c\u200d")
+"""They shape letters of some scripts; the other format characters turn what is read around, or are not seen at all."""
+
 
 def check_name(name: str | None) -> str:
     """The name as it is kept: one line, NFC, without outer spaces; may be empty. `AccountProblem` otherwise."""
     text = " ".join(part for part in (name or "").split(" ") if part)
     text = unicodedata.normalize("NFC", text).strip()
     if len(text) > _NAME_LENGTH_MAX or _has_control(text):
-        raise AccountProblem(f"a name is one line of {_NAME_LENGTH_MAX} characters at most")
+        raise AccountProblem(f"a name is one line of {_NAME_LENGTH_MAX} characters that can be seen, at most")
     return text
 
 
@@ -67,11 +71,16 @@ def check_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
             raise AccountProblem(f"claim {name!r} cannot be given")
         if not isinstance(value, kind) or (isinstance(value, str) and not 0 < len(value) <= _CLAIM_LENGTH_MAX):
             raise AccountProblem(f"claim {name!r} needs another kind of value")
+        if isinstance(value, str) and _has_control(value):
+            raise AccountProblem(f"claim {name!r} is one line of characters that can be seen")
     address = claims.get("address", {})
     if not _ADDRESS_MEMBERS.issuperset(address) or not all(isinstance(each, str) for each in address.values()):
         raise AccountProblem("claim 'address' has members that OIDC Core section 5.1.1 does not know")
+    # OIDC Core section 5.1.1: two members may have several lines.
+    if any(_has_control(each.replace("\r\n", " ").replace("\n", " ")) for each in address.values()):
+        raise AccountProblem("claim 'address' has characters that cannot be seen")
     return dict(claims)
 
 
 def _has_control(text: str) -> bool:
-    return any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in text)
+    return any(unicodedata.category(char) in _UNSEEN and char not in _JOINERS for char in text)

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from idp import audit, policy
 from idp.accounts.devices import Devices
-from idp.accounts.errors import PasswordRefused, PasswordRule, PermitGone
+from idp.accounts.errors import PasswordRefused, PasswordRule, PermitGone, UsernameLocked
 from idp.accounts.lockout import Lockout
 from idp.accounts.models import Account, PasswordRecord, State
 from idp.accounts.passwords import Hasher, check_new_password, find_neighbours, only_digits_differ
-from idp.accounts.permits import Permit
+from idp.accounts.permits import Means, Permit
 from idp.accounts.questions import check_answer
 from idp.accounts.sessions import Sessions
 from idp.accounts.usernames import Username, parse_username
@@ -21,6 +21,11 @@ from idp.db import Store
 from idp.outbox import Outbox, Template
 
 OnChange = Callable[[Connection, str, datetime], None]
+
+_RECOVERIES = frozenset({Means.QUESTION, Means.LINK, Means.INVITATION})
+"""What recovers an account: these alone end a lock and open a closed question (L-8)."""
+_MAILED = frozenset({Means.LINK, Means.INVITATION})
+"""What only the mailbox's reader has: these prove the mail address."""
 
 _FIND = select(Account.password_hash).where(
     Account.id == bindparam("account_id"), Account.epoch == bindparam("epoch"), Account.state == State.ACTIVE
@@ -81,15 +86,19 @@ class Renewal:
         current: str | None = None,
         question: str | None = None,
         answer: str | None = None,
+        device: str | None = None,
         event: Event,
         then: Callable[[Connection], None] | None = None,
     ) -> datetime:
         """Set the password, and question and answer where they are given; when the new password ends.
 
         In one transaction: of any number of permits and links of this account, in any number of hands, one sets a
-        password, and all are dead afterwards (R-3, R-4); lock and question counter are lifted; every session, device
-        and grant ends; the notices go to the address that was known before; `then` comes last. Refuses with
-        `PermitGone`, `PasswordRefused`, `AnswerRefused`, `HashingOverloaded`; then nothing has changed.
+        password, and all are dead afterwards (R-3, R-4); every session, device and grant ends; the notices go to the
+        address that was known before; `then` comes last. Refuses with `PermitGone`, `PasswordRefused`,
+        `AnswerRefused`, `HashingOverloaded`; then nothing has changed.
+        Recovery, and nothing else here, lifts lock and question counter (L-8). An expired password that comes to be
+        renewed where signing in would be locked is `UsernameLocked` (L-5): `device` is the browser's cookie, whose
+        own counter is asked where the account knows it (L-6).
         `current` is the password that was typed and compared in the same form, where one was (PW-5).
         """
         if permit.is_over(now):
@@ -107,19 +116,20 @@ class Renewal:
         changed: dict[str, Any] = {"password_hash": self._hasher.hash(new_password)}
         if normal is not None:
             changed |= {"question": question, "answer_hash": self._hasher.hash(normal)}
-        key = self._lockout.key_of(username)
-        was_locked = self._lockout.is_locked(key, now)
+        if permit.means in _MAILED:
+            changed["email_verified"] = True
+        was_locked = self._lockout.is_locked(self._lockout.key_of(username), now)
+        own_key = self._lockout.key_of(username, self._devices.find(device, username, now))
         with self._store.write() as tx:
             account = self._set(tx, permit, changed, now)
             self._keep_history(tx, permit.account_id, found.password_hash, now)
-            self._lockout.clear(tx, key)
-            self._question_lockout.clear(tx, self._question_lockout.key_of(username))
+            self._settle(tx, permit, username, own_key, now)
             self._sessions.end_all(tx, permit.account_id)
             self._devices.end_all(tx, permit.account_id)
             self._on_change(tx, permit.account_id, now)
             detail = {"means": permit.means.value}
             audit.record(tx, event, now=now, account_id=permit.account_id, detail=detail)
-            if was_locked:
+            if was_locked and permit.means in _RECOVERIES:
                 audit.record(tx, Event.ACCOUNT_UNLOCK, now=now, account_id=permit.account_id, detail=detail)
             self._notify(tx, Template.PASSWORD_CHANGED, account, username, now)
             if normal is not None:
@@ -149,6 +159,14 @@ class Renewal:
         if row is None:
             raise PermitGone
         return row
+
+    def _settle(self, tx: Connection, permit: Permit, username: Username, own_key: str, now: datetime) -> None:
+        """What becomes of the counters. `UsernameLocked` takes the whole transaction back."""
+        if permit.means in _RECOVERIES:
+            self._lockout.clear(tx, self._lockout.key_of(username))
+            self._question_lockout.clear(tx, self._question_lockout.key_of(username))
+        elif permit.means is Means.EXPIRED and not self._lockout.forgive(tx, own_key, now):
+            raise UsernameLocked
 
     def _keep_history(self, tx: Connection, account_id: str, hashed: str, now: datetime) -> None:
         tx.execute(insert(PasswordRecord), {"account_id": account_id, "password_hash": hashed, "replaced_at": now})

@@ -9,7 +9,7 @@ from idp import audit
 from idp.accounts.attempts import Attempt
 from idp.accounts.credentials import PASSWORD_ACR, PASSWORD_AMR, Credentials, Person, SignedIn, VerifiedAccount
 from idp.accounts.devices import Devices
-from idp.accounts.errors import PermitGone
+from idp.accounts.errors import PermitGone, UsernameLocked
 from idp.accounts.models import Account, Kind, State
 from idp.accounts.permits import Means, Permit
 from idp.accounts.renewal import Renewal
@@ -71,8 +71,8 @@ class SignIn:
     def renew(self, permit: Permit, new_password: str, *, attempt: Attempt, now: datetime) -> SignedIn:
         """Set the new password that follows an expired one, and sign in, in one transaction (M5 of product.md).
 
-        Refuses with `PasswordRefused`, `PermitGone` (a permit of another kind too) and `HashingOverloaded`; then
-        nothing has changed.
+        Refuses with `PasswordRefused`, `PermitGone` (a permit of another kind too), `HashingOverloaded`, and with
+        `UsernameLocked` where the attempt's browser could not sign in either; then nothing has changed.
         """
         if permit.means is not Means.EXPIRED:
             raise PermitGone
@@ -85,7 +85,14 @@ class SignIn:
             audit.record(tx, Event.SIGNIN_SUCCESS, now=now, account_id=person.account_id, detail={"renewed": True})
             begun.append(self._start(tx, person, attempt, now))
 
-        self._renewal.renew(permit, new_password, now=now, event=Event.PASSWORD_CHANGE, then=start)
+        try:
+            self._renewal.renew(
+                permit, new_password, device=attempt.device, now=now, event=Event.PASSWORD_CHANGE, then=start
+            )
+        except UsernameLocked:
+            with self._store.write() as tx:
+                audit.record(tx, Event.SIGNIN_REFUSED_LOCKED, now=now, account_id=permit.account_id)
+            raise
         return begun[0]
 
     def sign_out(self, browser: Browser, now: datetime, *, everywhere: bool = False) -> None:

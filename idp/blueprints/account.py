@@ -30,6 +30,7 @@ from idp.web.interactions import see_other
 from idp.web.passwords import answer_problems, password_problems
 from idp.web.questions import QUESTION_KEYS, question_text
 from idp.web.scopes import describe_scopes
+from idp.web.stale_forms import STALE, show_again
 
 if TYPE_CHECKING:
     from idp.accounts.own_account import ActivityRow
@@ -343,12 +344,21 @@ def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     elsewhere = area.enter()
     if elsewhere is not None:
         return elsewhere
-    stale = Message("stale")
+    stale = Message(STALE)
     client_id = (request.view_args or {}).get("client_id", "")
-    pages: dict[str, Callable[[], str]] = {
-        "account.change_password": lambda: _secret_page("password", ChangePasswordForm(formdata=None), notice=stale),
-        "account.change_question": lambda: _secret_page("question", ChangeQuestionForm(formdata=None), notice=stale),
-        "account.change_profile": lambda: _profile_page(ProfileForm(formdata=None), stale),
-        "account.remove_application": lambda: _removal_page(client_id, stale),
-    }
-    return pages.get(request.endpoint or "", lambda: _sessions_page(stale))(), 400
+    if request.endpoint == "account.change_password":
+        page = _secret_page("password", ChangePasswordForm(formdata=None), notice=stale)
+        return show_again(page, url_for(".password"))
+    if request.endpoint == "account.change_question":
+        page = _secret_page("question", ChangeQuestionForm(formdata=None), notice=stale)
+        return show_again(page, url_for(".question"))
+    if request.endpoint == "account.change_profile":
+        return show_again(_profile_page(ProfileForm(formdata=None), stale), url_for(".profile"))
+    if request.endpoint == "account.remove_application":
+        return show_again(_removal_page(client_id, stale), url_for(".application", client_id=client_id))
+    # Staying signed in is asked for by a script, which shows no page.
+    return show_again(
+        _sessions_page(stale),
+        url_for(".sessions"),
+        message=None if request.endpoint == "account.extend" else STALE,
+    )

@@ -7,21 +7,19 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 
 from idp.accounts.errors import AnswerRefused, LinkDead, PasswordRefused, PermitGone
-from idp.accounts.permits import Means, Permit
+from idp.accounts.permits import Means
+from idp.web import permits, recoveries
 from idp.web.attempts import forget_failures
 from idp.web.browser import say_once
 from idp.web.current import now, services
-from idp.web.errors import stale_form_text
 from idp.web.forms import NewPasswordForm, SecretQuestionForm
-from idp.web.interactions import address_of, kept_waiting, see_other
+from idp.web.interactions import address_of, see_other, waiting
 from idp.web.passwords import answer_problems, password_problems
-from idp.web.permits import dead_link_page, drop, held, hold
+from idp.web.permits import Held, dead_link_page
 from idp.web.questions import QUESTION_KEYS, question_text
+from idp.web.stale_forms import show_again, stale_form_text, take_stale_text
 
 blueprint = Blueprint("activation", __name__)
-
-_PREPARED = "prepared"
-"""In the session on the server: the hash of the password chosen in the first step, until the second one is done."""
 
 
 @blueprint.get("/activate/<code>")
@@ -31,10 +29,9 @@ def open_link(code: str) -> ResponseReturnValue:
         permit = services().recovery.open_link(code, now())
     except LinkDead:
         return dead_link_page(invitation=True)
-    hold(permit)
-    session.pop(_PREPARED, None)
+    held = permits.hold(permit, waiting() or recoveries.waiting_for(permit.username))
     place = ".activate" if permit.means is Means.INVITATION else "password.recovered"
-    page = make_response(see_other(address_of(place, kept_waiting())))
+    page = make_response(see_other(address_of(place, held.waiting())))
     page.headers["Referrer-Policy"] = "no-referrer"
     return page
 
@@ -42,99 +39,116 @@ def open_link(code: str) -> ResponseReturnValue:
 @blueprint.get("/activate")
 def activate() -> ResponseReturnValue:
     """The step that is due: the password, then the secret question."""
-    permit = held(Means.INVITATION)
-    if permit is None:
-        return see_other(address_of("signin.login", kept_waiting()))
+    held = permits.shown(Means.INVITATION)
+    if held is None:
+        return see_other(address_of("signin.login", waiting()))
     try:
-        services().recovery.check_permit(permit, now())
+        services().recovery.check_permit(held.permit, now())
     except PermitGone:
-        return _gone()
-    if _PREPARED in session and "password" not in request.args:
-        return _question_page(SecretQuestionForm(formdata=None))
-    return _password_page(permit, NewPasswordForm(formdata=None))
+        return _gone(held)
+    if held.prepared is not None and "password" not in request.args:
+        return _question_page(held, SecretQuestionForm(formdata=None), take_stale_text())
+    return _password_page(held, NewPasswordForm(formdata=None), take_stale_text())
 
 
 @blueprint.post("/activate")
 def submit() -> ResponseReturnValue:
     """Take one step. Both forms have the same id; which one it is, its fields tell."""
-    permit = held(Means.INVITATION)
-    if permit is None:
-        return see_other(address_of("signin.login", kept_waiting()))
+    held = permits.sent(Means.INVITATION)
+    if held is None:
+        return _without_permit()
     try:
-        if "new_password" in request.form or _PREPARED not in session:
-            return _take_password(permit)
-        return _take_question(permit)
+        if held.prepared is None or _is_first_step():
+            return _take_password(held)
+        return _take_question(held, held.prepared)
     except PermitGone:
-        return _gone()
+        return _gone(held)
 
 
-def _take_password(permit: Permit) -> ResponseReturnValue:
+def _is_first_step() -> bool:
+    return "new_password" in request.form
+
+
+def _take_password(held: Held) -> ResponseReturnValue:
     form = NewPasswordForm()
     if not form.validate():
-        return _password_page(permit, form), 400
+        return _password_page(held, form), 400
     try:
-        prepared = services().lifecycle.prepare_activation(permit, str(form.new_password.data), now())
+        prepared = services().lifecycle.prepare_activation(held.permit, str(form.new_password.data), now())
     except PasswordRefused as refusal:
         form.new_password.errors = password_problems(refusal.broken)
-        return _password_page(permit, form), 400
-    session[_PREPARED] = prepared
-    return see_other(address_of(".activate", kept_waiting()))
+        return _password_page(held, form), 400
+    permits.keep_prepared(held, prepared)
+    return see_other(held.address_of(".activate"))
 
 
-def _take_question(permit: Permit) -> ResponseReturnValue:
+def _take_question(held: Held, prepared: str) -> ResponseReturnValue:
     form = SecretQuestionForm()
     if not form.validate():
-        return _question_page(form), 400
+        return _question_page(held, form), 400
     try:
         person = services().lifecycle.activate(
-            permit, session[_PREPARED], question=form.question.data, answer=form.new_answer.data, now=now()
+            held.permit, prepared, question=form.question.data, answer=form.new_answer.data, now=now()
         )
     except AnswerRefused as refusal:
         form.new_answer.errors = answer_problems(refusal.broken)
-        return _question_page(form), 400
-    _forget()
+        return _question_page(held, form), 400
+    found = held.waiting()
+    permits.drop(held)
+    recoveries.end(person.username)
     forget_failures()
     session["typed"] = person.username
     say_once("activated")
-    return see_other(address_of("signin.login", kept_waiting(), again=1))
+    return see_other(address_of("signin.login", found, again=1))
 
 
-def _forget() -> None:
-    drop()
-    session.pop(_PREPARED, None)
-
-
-def _gone() -> ResponseReturnValue:
-    _forget()
+def _gone(held: Held) -> ResponseReturnValue:
+    permits.drop(held)
     return dead_link_page(invitation=True)
 
 
-def _password_page(permit: Permit, form: NewPasswordForm, notice: str | None = None) -> str:
-    return _page("activation/password.html", form, username=permit.username, notice_text=notice)
+def _without_permit() -> ResponseReturnValue:
+    # A page of ours had one that this browser holds no longer; who names none comes from no page of ours.
+    if permits.names_one():
+        return dead_link_page(invitation=True)
+    return see_other(address_of("signin.login", waiting()))
 
 
-def _question_page(form: SecretQuestionForm, notice: str | None = None) -> str:
-    found = kept_waiting()
+def _password_page(held: Held, form: NewPasswordForm, notice: str | None = None) -> str:
+    return _page("activation/password.html", held, form, notice_text=notice)
+
+
+def _question_page(held: Held, form: SecretQuestionForm, notice: str | None = None) -> str:
     return _page(
         "activation/question.html",
+        held,
         form,
         questions=[(key, question_text(key)) for key in QUESTION_KEYS],
-        back_href=address_of(".activate", found, password=1),
+        back_href=held.address_of(".activate", password=1),
         notice_text=notice,
     )
 
 
-def _page(template: str, form: Any, **values: Any) -> str:
-    action = address_of(".submit", kept_waiting())
-    return render_template(template, form=form, failed=bool(form.errors), action=action, **values)
+def _page(template: str, held: Held, form: Any, **values: Any) -> str:
+    return render_template(
+        template,
+        form=form,
+        failed=bool(form.errors),
+        held=held,
+        username=held.permit.username,
+        action=address_of(".submit", held.waiting()),
+        **values,
+    )
 
 
 @blueprint.errorhandler(CSRFError)
 def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The same step once more with a fresh token; what was chosen before is kept (ux.md section 4)."""
-    permit = held(Means.INVITATION)
-    if permit is None:
-        return see_other(address_of("signin.login", kept_waiting()))
-    if "new_password" in request.form or _PREPARED not in session:
-        return _password_page(permit, NewPasswordForm(formdata=None), stale_form_text()), 400
-    return _question_page(SecretQuestionForm(formdata=None), stale_form_text()), 400
+    held = permits.sent(Means.INVITATION) if permits.names_one() else permits.shown(Means.INVITATION)
+    if held is None:
+        return _without_permit()
+    if held.prepared is None or _is_first_step():
+        page = _password_page(held, NewPasswordForm(formdata=None), stale_form_text())
+        return show_again(page, held.address_of(".activate", password=1))
+    page = _question_page(held, SecretQuestionForm(formdata=None), stale_form_text())
+    return show_again(page, held.address_of(".activate"))

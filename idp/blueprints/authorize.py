@@ -13,12 +13,13 @@ from idp.protocol.authorize import Decision, FormPost, NeedsConsent, NeedsSignIn
 from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
 from idp.web.browser import begin_browser, browser_state, current_browser, take_message
 from idp.web.current import now, services
-from idp.web.errors import render_error, stale_form_text
+from idp.web.errors import render_error
 from idp.web.forms import ConsentForm
 from idp.web.headers import allow_form_action
 from idp.web.messages import flask_response, protocol_request
 from idp.web.passwords import changed_text
 from idp.web.scopes import describe_claims, describe_scopes
+from idp.web.stale_forms import STALE, show_again, stale_form_text
 from idp.wiring import authentication_of
 
 if TYPE_CHECKING:
@@ -95,10 +96,12 @@ def consent() -> AnyResponse | str:
 
 
 @blueprint.errorhandler(CSRFError)
-def refuse_stale_form(_error: CSRFError) -> tuple[str, int] | AnyResponse:
+def refuse_stale_form(_error: CSRFError) -> AnyResponse:
     """The same page once more with a fresh token, the pending request kept (ux.md section 4)."""
-    page = _consent_page("stale")
-    return (page, 400) if isinstance(page, str) else page
+    page = _consent_page(STALE)
+    if not isinstance(page, str):
+        return page
+    return show_again(page, url_for("authorize.consent", interaction=request.args.get("interaction", "")))
 
 
 def _consent_page(notice: str | None = None) -> AnyResponse | str:
@@ -125,7 +128,7 @@ def _consent_page(notice: str | None = None) -> AnyResponse | str:
         "person": person,
         "account": services().own_account.overview(person.account_id, now()),
         "changed": changed_text(message) if message is not None and message.key == "changed" else None,
-        "notice": notice,
+        "notice": notice or (STALE if message is not None and message.key == STALE else None),
         "stale_text": stale_form_text(),
         **_asked(interaction),
         "retention_days": interaction.retention_days,

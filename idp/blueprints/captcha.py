@@ -18,14 +18,14 @@ blueprint = Blueprint("captcha", __name__, url_prefix="/captcha")
 def image(handle: str) -> Response:
     """The characters, for the browser that is to read them."""
     _check_open(handle)
-    return _media(services().captcha.image(handle), "image/png")
+    return _media(services().captcha.image(handle, now()), "image/png")
 
 
 @blueprint.get("/<handle>.wav")
 def sound(handle: str) -> Response:
     """The digits, in the language of the page. In parts where asked: some players take nothing else."""
     _check_open(handle)
-    content = services().captcha.sound(handle, current_language().tag)
+    content = services().captcha.sound(handle, current_language().tag, now())
     response = _media(content, "audio/wav")
     response.make_conditional(request, accept_ranges=True, complete_length=len(content))
     return response

@@ -11,10 +11,11 @@ from idp.protocol.device import DeviceAuthorizations, read_user_code, show_user_
 from idp.protocol.errors import AccessDenied, DeviceCodeUnknown, TooManyCodes
 from idp.web.browser import begin_browser, current_browser, say_once, take_message
 from idp.web.current import now, services
-from idp.web.errors import stale_form_text, wait_text
+from idp.web.errors import wait_text
 from idp.web.forms import DeviceForm
 from idp.web.interactions import see_other
 from idp.web.scopes import describe_scopes
+from idp.web.stale_forms import STALE, show_again, stale_form_text, take_stale_text
 from idp.wiring import authentication_of
 
 blueprint = Blueprint("device", __name__, url_prefix="/device")
@@ -31,7 +32,7 @@ def enter() -> ResponseReturnValue:
     if message is not None and message.key == "unknown":
         form.user_code.errors = [_unknown_text()]
     form.user_code.data = _shown(request.args.get("user_code", ""))
-    return _enter_page(form)
+    return _enter_page(form, stale_form_text() if message is not None and message.key == STALE else None)
 
 
 @blueprint.post("")
@@ -57,7 +58,7 @@ def submit() -> ResponseReturnValue:
 @blueprint.get("/confirm")
 def confirm() -> ResponseReturnValue:
     """Step 2: who asks for what, from where, under which code; always asked, whatever was consented to before."""
-    return _confirm_page()
+    return _confirm_page(take_stale_text())
 
 
 @blueprint.post("/confirm")
@@ -96,10 +97,10 @@ def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The same page once more with a fresh token (ux.md section 4)."""
     if request.endpoint == "device.decide":
         page = _confirm_page(stale_form_text())
-        return (page, 400) if isinstance(page, str) else page
+        return show_again(page, url_for(".confirm")) if isinstance(page, str) else page
     form = DeviceForm(formdata=None)
     form.user_code.data = _shown(request.form.get("user_code", ""))
-    return _enter_page(form, stale_form_text()), 400
+    return show_again(_enter_page(form, stale_form_text()), url_for(".enter", user_code=form.user_code.data or None))
 
 
 def _enter_page(form: DeviceForm, notice: str | None = None) -> str:
@@ -125,7 +126,7 @@ def _confirm_page(notice: str | None = None) -> Response | str:
         asked=asked,
         person=person,
         notice_text=notice,
-        scopes=describe_scopes(asked.scopes, approval.claims, retention_days=approval.retention_days, now=now()),
+        scopes=describe_scopes(approval.scopes, approval.claims, retention_days=approval.retention_days, now=now()),
     )
 
 

@@ -1,13 +1,16 @@
 """`/oauth/logout`: RP-initiated logout; `/oauth/check_session`: the frame of session management."""
 
 from typing import cast
+from urllib.parse import urlencode
 
 from flask import Blueprint, current_app, make_response, redirect, render_template, request, url_for
+from flask_wtf.csrf import CSRFError
 from werkzeug import Response
 
 from idp.policy import CHECK_SESSION_CACHE_LIFETIME
 from idp.protocol.errors import InteractionGone, InvalidRedirectUri, OAuth2Error
 from idp.protocol.logout import EndSession, NeedsConfirmation
+from idp.protocol.messages import parse_pairs
 from idp.web.browser import BrowserSessions, begin_browser, current_browser
 from idp.web.current import now, services
 from idp.web.errors import render_error
@@ -15,6 +18,7 @@ from idp.web.forms import SignOutForm
 from idp.web.headers import allow_form_action, allow_framing
 from idp.web.messages import protocol_request
 from idp.web.signing_out import sign_out, signed_out_page
+from idp.web.stale_forms import show_again, stale_form_text, take_stale_text
 from idp.wiring import authentication_of
 
 blueprint = Blueprint("end_session", __name__)
@@ -44,12 +48,15 @@ def logout() -> Response | str:
 def post_logout() -> Response:
     """The same by POST. Sent on as GET, since a form of another site comes without our cookie (SameSite=Lax)."""
     sent = protocol_request()
-    # What stands in both is given twice, and refused there (P-3).
-    query = "&".join(filter(None, (sent.query, (sent.form or b"").decode("latin-1"))))
+    try:
+        pairs = parse_pairs(sent.query) + parse_pairs(sent.form or b"")
+    except OAuth2Error as error:
+        return render_error("request", 400, detail=error.error)
     response = redirect(url_for("end_session.logout"), 303)
-    if query:
-        # Not through werkzeug, which rewrites what it takes for an IRI.
-        response.headers["Location"] += "?" + query
+    if pairs:
+        # What stands in both is given twice, and refused there (P-3). Not through werkzeug, which rewrites what it
+        # takes for an IRI.
+        response.headers["Location"] += "?" + urlencode(pairs)
     response.autocorrect_location_header = False
     return response
 
@@ -57,8 +64,19 @@ def post_logout() -> Response:
 @blueprint.get("/logout/confirm")
 def ask() -> Response | str:
     """Ask whether to sign out (S23)."""
+    return _confirm_page(request.args.get("logout", ""), take_stale_text())
+
+
+@blueprint.errorhandler(CSRFError)
+def refuse_stale_form(_error: CSRFError) -> Response:
+    """The same page once more with a fresh token, while there is somebody to sign out (ux.md section 4)."""
+    handle = request.form.get("logout", "")
+    page = _confirm_page(handle, stale_form_text())
+    return show_again(page, url_for("end_session.ask", logout=handle)) if isinstance(page, str) else page
+
+
+def _confirm_page(handle: str, notice_text: str | None) -> Response | str:
     browser = current_browser()
-    handle = request.args.get("logout", "")
     waiting = None
     if browser is not None:
         waiting = services().protocol.logouts.describe(handle, browser=browser.browser, now=now())
@@ -75,6 +93,7 @@ def ask() -> Response | str:
         person=person,
         client_name=waiting.client_name,
         action=url_for("end_session.confirm"),
+        notice_text=notice_text,
     )
 
 
@@ -105,9 +124,11 @@ def check_session() -> Response:
 
 
 def _end(decision: EndSession, *, everywhere: bool = False) -> Response | str:
+    browser = current_browser()
+    nobody = browser is None or browser.account_id is None
     frames = sign_out(everywhere=everywhere)
     if frames or decision.return_uri is None:
-        return signed_out_page(frames, return_uri=decision.return_uri, client_name=decision.client_name)
+        return signed_out_page(frames, return_uri=decision.return_uri, client_name=decision.client_name, nobody=nobody)
     response = redirect(decision.return_uri, 303)
     response.headers["Location"] = decision.return_uri
     response.autocorrect_location_header = False

@@ -3,8 +3,6 @@
 Nothing here tells whether a username exists: each page, its way and its time are the same for all (L-9).
 """
 
-from datetime import datetime
-
 from flask import Blueprint, Response, make_response, render_template, request, session
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
@@ -12,26 +10,24 @@ from flask_wtf.csrf import CSRFError
 
 from idp.accounts.errors import AddressThrottled, LinkDead, MalformedUsername, QuestionClosed, WrongAnswer
 from idp.accounts.permits import Means
-from idp.accounts.usernames import Username, parse_username
+from idp.accounts.usernames import parse_username
 from idp.policy import REMINDER_INTERVAL
-from idp.web.attempts import attempt
+from idp.web import permits, recoveries
+from idp.web.attempts import attempt, keep_typed
 from idp.web.browser import say_once, take_message
 from idp.web.current import now, services
-from idp.web.errors import say_wait, stale_form_text, wait_text
+from idp.web.errors import say_wait, wait_text
 from idp.web.forms import QuestionForm, RecoverForm, ReminderForm
-from idp.web.interactions import Waiting, address_of, keep_waiting, kept_waiting, see_other, waiting
-from idp.web.permits import dead_link_page, hold
+from idp.web.interactions import Waiting, address_of, see_other, waiting
+from idp.web.permits import dead_link_page
 from idp.web.questions import question_text
+from idp.web.recoveries import Recovering
+from idp.web.stale_forms import STALE, show_again, stale_form_text, take_stale_text
 
 blueprint = Blueprint("recovery", __name__)
 
 _USERNAME_SHOWN_MAX = 64
-
-
-def _username() -> Username | None:
-    # Written by `submit` alone, in the canonical spelling.
-    kept = session.get("recover")
-    return None if kept is None else parse_username(kept["username"])
+_OVER = "recovery_over"
 
 
 def _asks_question() -> bool:
@@ -44,7 +40,14 @@ def recover() -> ResponseReturnValue:
     form = RecoverForm(formdata=None)
     if "again" in request.args:
         form.username.data = session.get("typed", "")
-    return _recover_page(form)
+    message = take_message(STALE, _OVER)
+    return _recover_page(form, None if message is None else _notice_text(message.key))
+
+
+def _notice_text(key: str) -> str:
+    if key == STALE:
+        return stale_form_text()
+    return str(gettext("Esa recuperación ya no está abierta en este navegador. Escriba de nuevo el usuario."))
 
 
 @blueprint.post("/recover")
@@ -59,11 +62,10 @@ def submit() -> ResponseReturnValue:
         text = gettext("El usuario no tiene un formato válido. Revise que sea su RFC, CT. y el RFC, o usr. y el RFC.")
         form.username.errors = [text]
         return _recover_page(form), 400
-    session["recover"] = {"username": username.canonical}
-    keep_waiting(found)
+    recovering = recoveries.begin(username, found)
     if _asks_question():
         return see_other(address_of(".question", found))
-    return _send(username, found)
+    return _send(recovering, found)
 
 
 def _recover_page(form: RecoverForm, notice: str | None = None) -> str:
@@ -83,42 +85,51 @@ def _recover_page(form: RecoverForm, notice: str | None = None) -> str:
 @blueprint.get("/recover/question")
 def question() -> ResponseReturnValue:
     """S08: the secret question of that username, or the one that stands for it."""
-    username = _username()
-    if username is None or not _asks_question():
+    recovering = recoveries.shown()
+    if recovering is None or not _asks_question():
         return see_other(address_of(".recover", waiting()))
-    message, form = take_message(), QuestionForm(formdata=None)
-    if message is not None and message.key == "wrong_answer":
+    message, form = take_message("wrong_answer"), QuestionForm(formdata=None)
+    if message is not None and message.values["username"] == recovering.username.canonical:
         form.answer.errors = [gettext("La respuesta no es correcta.")]
-    return _question_page(username, form)
+    return _question_page(recovering, form, take_stale_text())
 
 
 @blueprint.post("/recover/question")
 def answer() -> ResponseReturnValue:
-    """A right answer opens "set password" in this browser (Q-5)."""
-    username, form, found = _username(), QuestionForm(), waiting()
-    if username is None or not _asks_question():
-        return see_other(address_of(".recover", found))
+    """A right answer opens "set password" in this browser (Q-5). It is compared with that of the username it shows."""
+    recovering, form, found = recoveries.sent(), QuestionForm(), waiting()
+    if recovering is None or not _asks_question():
+        return _over(found)
+    username = recovering.username
     if not form.validate():
-        return _question_page(username, form), 400
+        return _question_page(recovering, form), 400
+    recoveries.turn_to(recovering)
     try:
         permit = services().recovery.answer(username, str(form.answer.data), attempt=attempt(), now=now())
     except AddressThrottled as refusal:
-        page = _question_page(username, QuestionForm(formdata=None), wait_text(refusal.retry_after))
+        page = _question_page(recovering, QuestionForm(formdata=None), wait_text(refusal.retry_after))
         return say_wait(make_response(page), refusal)
     except WrongAnswer:
-        say_once("wrong_answer")
+        say_once("wrong_answer", username=username.canonical)
         return see_other(address_of(".question", found))
     except QuestionClosed:
         return see_other(address_of(".question", found))
     if permit is None:
-        _note_sent()
+        recoveries.note_sent(recovering, now())
         return see_other(address_of(".sent", found))
-    hold(permit)
+    permits.hold(permit, found)
     return see_other(address_of("password.recovered", found))
 
 
-def _question_page(username: Username, form: QuestionForm, notice: str | None = None) -> str:
-    found, door = waiting(), services().recovery
+def _over(found: Waiting | None) -> ResponseReturnValue:
+    # The page was another session's, or its recovery has ended: what it says is compared with nobody's.
+    if recoveries.names_one():
+        say_once(_OVER)
+    return see_other(address_of(".recover", found))
+
+
+def _question_page(recovering: Recovering, form: QuestionForm, notice: str | None = None) -> str:
+    found, door, username = waiting(), services().recovery, recovering.username
     links = {
         "username": username.canonical,
         "change_href": address_of(".recover", found),
@@ -142,52 +153,39 @@ def _question_page(username: Username, form: QuestionForm, notice: str | None = 
 @blueprint.get("/recover/sent")
 def sent() -> ResponseReturnValue:
     """S10: look into your mail, whoever it is."""
-    username = _username()
-    if username is None or _sent_at() is None:
+    recovering = recoveries.shown()
+    if recovering is None or recovering.sent_at is None:
         return see_other(address_of(".recover", waiting()))
-    return _sent_page()
+    return _sent_page(recovering, take_stale_text())
 
 
 @blueprint.post("/recover/sent")
 def send_reminder() -> ResponseReturnValue:
     """*Enviar recordatorio* (M12)."""
-    username, found = _username(), waiting()
-    if username is None:
-        return see_other(address_of(".recover", found))
-    return _send(username, found)
+    recovering, found = recoveries.sent(), waiting()
+    return _over(found) if recovering is None else _send(recovering, found)
 
 
-def _send(username: Username, found: Waiting | None) -> ResponseReturnValue:
+def _send(recovering: Recovering, found: Waiting | None) -> ResponseReturnValue:
     try:
-        services().recovery.send_reminder(username, attempt=attempt(), now=now())
+        services().recovery.send_reminder(recovering.username, attempt=attempt(), now=now())
     except AddressThrottled as refusal:
         text = wait_text(refusal.retry_after)
         if _asks_question():
-            page = _question_page(username, QuestionForm(formdata=None), text)
+            page = _question_page(recovering, QuestionForm(formdata=None), text)
         else:
             page = _recover_page(RecoverForm(formdata=None), text)
         return say_wait(make_response(page), refusal)
-    _note_sent()
+    recoveries.note_sent(recovering, now())
     return see_other(address_of(".sent", found))
 
 
-def _note_sent() -> None:
-    # What is asked for again too soon is not sent, so the wait goes on from the first.
-    before = _sent_at()
-    if before is None or now() >= before + REMINDER_INTERVAL:
-        session["recover"] = {**session["recover"], "sent_at": now().isoformat()}
-
-
-def _sent_at() -> datetime | None:
-    kept = session.get("recover", {}).get("sent_at")
-    return None if kept is None else datetime.fromisoformat(kept)
-
-
-def _sent_page(notice: str | None = None) -> str:
-    found, before = waiting(), _sent_at()
+def _sent_page(recovering: Recovering, notice: str | None = None) -> str:
+    found, before = waiting(), recovering.sent_at
     left = 0.0 if before is None else (before + REMINDER_INTERVAL - now()).total_seconds()
     return render_template(
         "recovery/sent.html",
+        username=recovering.username.canonical,
         minutes_left=max(0, -(-int(left) // 60)),
         reminder_action=address_of(".send_reminder", found),
         reminder_form=ReminderForm(formdata=None),
@@ -204,9 +202,9 @@ def open_link() -> ResponseReturnValue:
         permit = services().recovery.open_link(request.args.get("code", ""), now())
     except LinkDead:
         return dead_link_page()
-    hold(permit)
+    held = permits.hold(permit, waiting() or recoveries.waiting_for(permit.username))
     place = "activation.activate" if permit.means is Means.INVITATION else "password.recovered"
-    return _without_referrer(make_response(see_other(address_of(place, kept_waiting()))))
+    return _without_referrer(make_response(see_other(address_of(place, held.waiting()))))
 
 
 def _without_referrer(response: Response) -> Response:
@@ -217,11 +215,21 @@ def _without_referrer(response: Response) -> Response:
 @blueprint.errorhandler(CSRFError)
 def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The same page once more with a fresh token, everything that was going on kept (ux.md section 4)."""
-    username, text = _username(), stale_form_text()
-    if request.endpoint == "recovery.submit" or username is None:
-        return _recover_page(RecoverForm(formdata=None), text), 400
-    if request.endpoint == "recovery.send_reminder" and _sent_at() is not None:
-        return _sent_page(text), 400
+    found, text = waiting(), stale_form_text()
+    recovering = recoveries.sent() if recoveries.names_one() else recoveries.shown()
+    if request.endpoint == "recovery.submit" or recovering is None:
+        return _recover_again(found, text)
+    recoveries.turn_to(recovering)
+    if request.endpoint == "recovery.send_reminder" and recovering.sent_at is not None:
+        return show_again(_sent_page(recovering, text), address_of(".sent", found))
     if not _asks_question():
-        return _recover_page(RecoverForm(formdata=None), text), 400
-    return _question_page(username, QuestionForm(formdata=None), text), 400
+        return _recover_again(found, text)
+    page = _question_page(recovering, QuestionForm(formdata=None), text)
+    return show_again(page, address_of(".question", found))
+
+
+def _recover_again(found: Waiting | None, text: str) -> ResponseReturnValue:
+    form = RecoverForm(formdata=None)
+    typed = keep_typed(request.form.get("username", ""))
+    form.username.data = typed
+    return show_again(_recover_page(form, text), address_of(".recover", found, again=1 if typed else None))

@@ -16,19 +16,29 @@ from idp.accounts.errors import (
     UsernameLocked,
     WrongCredentials,
 )
+from idp.accounts.usernames import parse_username
 from idp.policy import LOCKOUT_ATTEMPTS, LOCKOUT_DURATION
-from idp.web.attempts import attempt, keep_device, note_failure, note_image, shows_image
+from idp.web.attempts import (
+    USERNAME_SHOWN_MAX,
+    attempt,
+    keep_device,
+    keep_typed,
+    note_failure,
+    note_image,
+    shows_image,
+)
 from idp.web.browser import Message, current_browser, replace_cookie, say_once, take_message
 from idp.web.captcha import challenge, fresh_challenge, problem_text
 from idp.web.current import now, services
-from idp.web.errors import say_wait, stale_form_text, wait_text
+from idp.web.errors import say_wait, wait_text
 from idp.web.forms import SignInForm, SignOutForm
 from idp.web.headers import allow_form_action
 from idp.web.interactions import Waiting, address_of, after_sign_in_address, resume_address, see_other, waiting
 from idp.web.passwords import changed_text
-from idp.web.permits import hold
+from idp.web.permits import hold, holds_any
 from idp.web.signing_out import sign_out as sign_out_here
 from idp.web.signing_out import signed_out_page
+from idp.web.stale_forms import STALE, show_again, stale_form_text, take_stale_text
 
 if TYPE_CHECKING:
     from idp.accounts.credentials import Person
@@ -36,7 +46,8 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("signin", __name__)
 
-_USERNAME_SHOWN_MAX = 64
+_ALREADY = "already"
+"""The message that somebody has signed in here, in another tab, as `username`."""
 
 
 def _person() -> "Person | None":
@@ -56,12 +67,12 @@ def front() -> ResponseReturnValue:
 def login() -> ResponseReturnValue:
     """The sign-in page; or, for who is signed in already, the way on."""
     found, message = waiting(), take_message()
-    if (message is None or message.key == "changed") and "other" not in request.args:
-        person = _person()
-        if person is not None and found is None:
-            return see_other("/account")
-        if person is not None and found is not None and not found.interaction.needs_sign_in:
-            return see_other(resume_address(found))
+    if (message is None or message.key in {"changed", STALE}) and "other" not in request.args:
+        on = _way_on(found)
+        if on is not None:
+            if message is not None and message.key == STALE:
+                say_once(STALE)  # for the page at which it ends
+            return see_other(on)
     if message is not None and message.key == "locked":
         return render_template(
             "signin/locked.html",
@@ -71,6 +82,15 @@ def login() -> ResponseReturnValue:
             back=address_of(".login", found),
         )
     return _login_page(found, SignInForm(formdata=None), message)
+
+
+def _way_on(found: Waiting | None) -> str | None:
+    # Of who is signed in already and need not prove it again.
+    if _person() is None:
+        return None
+    if found is None:
+        return "/account"
+    return None if found.interaction.needs_sign_in else resume_address(found)
 
 
 @blueprint.post("/login")
@@ -91,18 +111,18 @@ def submit() -> ResponseReturnValue:
         return say_wait(make_response(page), refusal)
     except CaptchaRefused as refusal:
         note_image()
-        _keep_typed(typed)
+        keep_typed(typed)
         say_once("captcha", problem=refusal.problem.value)
     except WrongCredentials as refusal:
         note_failure()
-        _keep_typed(typed)
+        keep_typed(typed)
         say_once("alert", attempts_left=refusal.attempts_left)
     except UsernameLocked:
         note_failure()
-        _keep_typed(typed)
+        keep_typed(typed)
         say_once("locked")
     except PasswordExpired as refusal:
-        hold(refusal.permit)
+        hold(refusal.permit, found)
         return see_other(address_of("password.expired", found))
     else:
         replace_cookie(signed_in.cookie)
@@ -113,28 +133,46 @@ def submit() -> ResponseReturnValue:
     return see_other(address_of(".login", found, other=_other()))
 
 
-def _keep_typed(typed: str) -> None:
-    # Only what is shaped like a username comes this far: a password typed into the wrong field is not kept.
-    session["typed"] = typed.strip()[:_USERNAME_SHOWN_MAX]
-
-
 @blueprint.errorhandler(CSRFError)
 def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The same page once more with a fresh token, the pending request kept (ux.md section 4)."""
     if request.endpoint == "signin.sign_out":
-        page = _confirm_page("stale") or signed_out_page()
-        return page, 400
-    return _login_page(waiting(), SignInForm(formdata=None), Message("stale")), 400
+        page, address = _confirm_page(stale_form_text()), url_for(".sign_out_page")
+        return (
+            show_again(signed_out_page(nobody=True), address, message=None)
+            if page is None
+            else show_again(page, address)
+        )
+    found, form, person = waiting(), SignInForm(formdata=None), _person()
+    typed = form.username.data = keep_typed(request.form.get("username", ""))
+    again = 1 if typed else None
+    if person is None:
+        page = _login_page(found, form, Message(STALE))
+        return show_again(page, address_of(".login", found, other=_other(), again=again))
+    return _already_in(found, form, person)
+
+
+def _already_in(found: Waiting | None, form: SignInForm, person: "Person") -> ResponseReturnValue:
+    """Of a form that was open in another tab while somebody signed in here: that, and the way on."""
+    typed, message = form.username.data, Message(_ALREADY, {"username": person.username})
+    page = _login_page(found, form, message, other=True)
+    if typed is not None and parse_username(typed).canonical == person.username:
+        # They are who they were about to be. Where the request asks for the password once more, its page does so.
+        asks = found is not None and found.interaction.needs_sign_in
+        return show_again(page, address_of(".login", found), message=STALE if asks else None)
+    address = address_of(".login", found, other=1, again=1 if typed else None)
+    return show_again(page, address, message=_ALREADY, username=person.username)
 
 
 def _other() -> int | None:
     return 1 if "other" in request.args else None
 
 
-def _login_page(found: Waiting | None, form: SignInForm, message: Message | None = None) -> str:
+def _login_page(found: Waiting | None, form: SignInForm, message: Message | None = None, *, other: bool = False) -> str:
     interaction = found.interaction if found else None
+    other_kept = 1 if other else _other()
     # Who is to prove it again is known; who would rather be somebody else says so.
-    person = _person() if interaction is not None and not _other() else None
+    person = _person() if interaction is not None and not other_kept else None
     if interaction is not None:
         allow_form_action(interaction.redirect_uri)
     key = message.key if message is not None else None
@@ -142,7 +180,7 @@ def _login_page(found: Waiting | None, form: SignInForm, message: Message | None
     typed = session.get("typed")
     again = None
     if key in {"alert", "captcha"} and typed and person is None:
-        again = {"username": typed, "href": address_of(".login", found, other=_other(), again=1)}
+        again = {"username": typed, "href": address_of(".login", found, other=other_kept, again=1)}
     return render_template(
         "signin/login.html",
         form=form,
@@ -158,7 +196,8 @@ def _login_page(found: Waiting | None, form: SignInForm, message: Message | None
         captcha_error=problem_text(CaptchaProblem(values["problem"])) if key == "captcha" else None,
         username=_username_shown(form, interaction, typed if "again" in request.args else None),
         again=again,
-        action=address_of(".login", found, other=_other()),
+        action=address_of(".login", found, other=other_kept),
+        stay=_stay(found) if key == _ALREADY else None,
         recover_href=address_of("recovery.recover", found),
         other_href=address_of(".login", found, other=1) if person is not None else None,
     )
@@ -174,8 +213,10 @@ def _notice_text(message: Message | None) -> str | None:
         return None
     if message.key == "idle":
         return str(gettext("Su sesión se cerró por inactividad. Entre de nuevo para continuar."))
-    if message.key == "stale":
+    if message.key == STALE:
         return stale_form_text()
+    if message.key == _ALREADY:
+        return str(gettext("Ya entró en este navegador como %(username)s.", **message.values))
     if message.key == "wait":
         return str(message.values["text"])
     if message.key == "changed":
@@ -185,36 +226,44 @@ def _notice_text(message: Message | None) -> str | None:
     return None
 
 
+def _stay(found: Waiting | None) -> dict[str, Any] | None:
+    # The sign-in page leads on whoever is signed in.
+    person = _person()
+    return None if person is None else {"username": person.username, "href": address_of(".login", found)}
+
+
 def _username_shown(form: SignInForm, interaction: "Interaction | None", typed: str | None) -> str:
     hint = interaction.login_hint if interaction is not None else None
     shown = form.username.data or typed or hint or ""
-    return shown if len(shown) <= _USERNAME_SHOWN_MAX else ""
+    return shown if len(shown) <= USERNAME_SHOWN_MAX else ""
 
 
 @blueprint.get("/logout")
 def sign_out_page() -> ResponseReturnValue:
-    """Ask; a GET signs nobody out. Who is not signed in has nothing to end, and is told so."""
-    return _confirm_page() or signed_out_page()
+    """Ask; a GET signs nobody out. Who is not signed in, with no form left open, has nothing to end, and is told so."""
+    return _confirm_page(take_stale_text()) or signed_out_page(nobody=True)
 
 
 @blueprint.post("/logout")
 def sign_out() -> ResponseReturnValue:
-    """End this browser's session on the server too, and, where it is asked for, those of the other devices."""
+    """End this browser's session on the server too, and, where it is asked for, those of the other devices.
+
+    With the session go the permits that it holds, whoever is signed in or nobody.
+    """
     frames = sign_out_here(everywhere=request.form.get("everywhere") == "1")
     return signed_out_page(frames) if frames else see_other(url_for(".sign_out_page"))
 
 
-def _confirm_page(notice: str | None = None) -> str | None:
+def _confirm_page(notice_text: str | None = None) -> str | None:
     person = _person()
-    if person is None:
+    if person is None and not holds_any(now()):
         return None
     return render_template(
         "logout/confirm.html",
         form=SignOutForm(formdata=None),
         person=person,
         action=url_for(".sign_out"),
-        notice=notice,
-        stale_text=stale_form_text(),
+        notice_text=notice_text,
     )
 
 

@@ -4,6 +4,7 @@ import click
 
 from idp import audit
 from idp.cli.terminal import json_option, now, open_services, show
+from idp.keys import ALGORITHMS
 
 
 @click.group()
@@ -32,10 +33,11 @@ def list_keys(as_json: bool) -> None:
 
 @keys.command()
 @click.option("--now", "at_once", is_flag=True, help="Sign with the new keys at once.")
-def rotate(at_once: bool) -> None:
+@click.option("--alg", "algorithms", type=click.Choice(ALGORITHMS), multiple=True, help="Only the key of this one.")
+def rotate(at_once: bool, algorithms: tuple[str, ...]) -> None:
     """Publish a next key, which signs after one JWKS cache lifetime."""
     services, moment = open_services(), now()
-    made = services.keys.rotate(moment, at_once=at_once)
+    made = services.keys.rotate(moment, at_once=at_once, algorithms=algorithms or ALGORITHMS)
     if not made:
         click.echo("a next key is waiting already; nothing changed")
         return

@@ -16,6 +16,7 @@ from flask_migrate import upgrade
 from idp import jobs, policy
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
+from idp.db import make_private
 from idp.web import health, observing
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
@@ -30,6 +31,7 @@ def init() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with app.app_context():
         upgrade()
+    make_private(services.settings.database_url, mend=True)
     for kid in services.keys.ensure(now()):
         click.echo(f"key made: {kid}")
     click.echo("ready")
@@ -94,7 +96,8 @@ def _serve(
     services: Services, host: str, port: int, workers: int, with_worker: bool, folder: Path, drain_wait: float
 ) -> None:
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     # Granian forks its workers: neither SQLite's connections nor our locks may be open here when it does
@@ -114,6 +117,9 @@ def _serve(
         address=host,
         port=port,
         interface=Interfaces.WSGI,
+        # Browsers speak HTTP/2 only over TLS, which is the proxy's: one protocol, whose limits are known.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=policy.HEADERS_MAX),
         workers=workers,
         blocking_threads=16,
         backlog=2048,

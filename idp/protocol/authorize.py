@@ -201,11 +201,12 @@ class Authorizations:
         subject = self._demands.find_person(pending, authentication, now)
         if subject is None or authentication is None:
             return NeedsSignIn(handle, pending.request.ui_locales)
-        if allow:
-            return self._issue(pending, authentication, subject, consented=True, now=now, browser_state=browser_state)
+        own = pending.for_person(subject)
+        if allow and own.request.scopes:
+            return self._issue(own, authentication, subject, consented=True, now=now, browser_state=browser_state)
         with self._store.write() as tx:
-            self._interactions.finish(tx, pending, now)
-            self._record(tx, audit.Event.CONSENT_DENY, pending, subject, now)
+            self._interactions.finish(tx, own, now)
+            self._record(tx, audit.Event.CONSENT_DENY, own, subject, now)
         return self._say(AccessDenied("The person did not allow it."), pending.request.reply_to)
 
     def describe(
@@ -216,12 +217,13 @@ class Authorizations:
             pending = self._interactions.find(handle, browser, now)
         except InteractionGone:
             return None
-        request, client = pending.request, pending.client
         subject = self._demands.find_person(pending, authentication, now)
+        request = pending.request if subject is None else pending.for_person(subject).request
+        client = pending.client
         allowed = self._allowed(subject, client)
         extra = _extra_claims(request)
         days = None
-        if subject is not None and subject.mailbox_rfc is not None and has_mailbox_scope(request.scopes):
+        if subject is not None and has_mailbox_scope(request.scopes):
             days = min(filter(None, (subject.retention_days, client.retention_days)))
         claims = {} if subject is None else claims_for(request.scopes, subject)
         if subject is not None:
@@ -293,11 +295,14 @@ class Authorizations:
             if authentication is not None and self._demands.is_wrong_person(pending, authentication, now):
                 return self._refuse(pending, LoginRequired("Another person has signed in."), now)
             return NeedsSignIn(self._interactions.keep(pending, browser, now), request.ui_locales)
-        if self._must_ask(pending, subject):
+        own = pending.for_person(subject)
+        if not own.request.scopes:
+            return self._refuse(pending, AccessDenied("No scope that this person may give."), now)
+        if self._must_ask(own, subject):
             if silent:
                 return self._refuse(pending, ConsentRequired("The person has to consent."), now)
             return NeedsConsent(self._interactions.keep(pending, browser, now))
-        return self._issue(pending, authentication, subject, consented=False, now=now, browser_state=browser_state)
+        return self._issue(own, authentication, subject, consented=False, now=now, browser_state=browser_state)
 
     def _must_ask(self, pending: Pending, subject: Subject) -> bool:
         client, request = pending.client, pending.request
@@ -326,12 +331,19 @@ class Authorizations:
         browser_state: str | None,
     ) -> Answer:
         request, client = pending.request, pending.client
-        with self._store.write() as tx:
-            self._interactions.finish(tx, pending, now)
-            if consented:
-                extra = _extra_claims(request)
-                self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
-            answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
+        try:
+            if request.gives("id_token"):
+                # Before the transaction opens: the key to encrypt for may have to be fetched.
+                self._tokens.sealing.prepare(client, now)
+            with self._store.write() as tx:
+                self._interactions.finish(tx, pending, now)
+                if consented:
+                    extra = _extra_claims(request)
+                    self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
+                answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
+        except OAuth2Error as error:
+            # The client has no key that serves the encryption it registered; nothing was issued.
+            return self._refuse(pending, error, now)
         if browser_state is not None and "openid" in request.scopes:
             answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)
         return respond(request.reply_to, answer, issuer=self._tokens.issuer)

@@ -1,27 +1,30 @@
 """The applications that a person has let in: what they may do, and how to send them away."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from idp import audit
 from idp.db import Store
 from idp.protocol.clients import Client
+from idp.protocol.details import ClientDetails
+from idp.protocol.messages import with_parameters
 from idp.protocol.models import ClientRecord, Consent, Grant, RefreshToken
 from idp.protocol.tokens import Tokens
 
 _CLIENT_ID_LENGTH_MAX = 64
 
 _CONSENTS = (
-    select(Consent.client_id, ClientRecord.client_name, Consent.scopes, Consent.granted_at)
+    select(Consent.client_id, ClientRecord.client_name, ClientRecord.details, Consent.scopes, Consent.granted_at)
     .join_from(Consent, ClientRecord, Consent.client_id == ClientRecord.client_id)
     .where(Consent.account_id == bindparam("sub"))
 )
 _IS_LIVE = (Grant.account_id == bindparam("sub"), Grant.revoked_at.is_(None))
 _GRANTS = (
-    select(Grant.client_id, ClientRecord.client_name, Grant.scopes, Grant.created_at)
+    select(Grant.client_id, ClientRecord.client_name, ClientRecord.details, Grant.scopes, Grant.created_at)
     .join_from(Grant, ClientRecord, Grant.client_id == ClientRecord.client_id)
     .where(*_IS_LIVE)
     .order_by(Grant.created_at)
@@ -49,6 +52,8 @@ class Application:
     since: datetime
     last_used_at: datetime | None
     """When it was last given a code, or refreshed a token, of what is still alive; None: nothing is."""
+    start_url: str | None = None
+    """Where it begins a sign-in by itself, told who asks for it; None where it registered no `initiate_login_uri`."""
 
 
 class Consents:
@@ -67,9 +72,12 @@ class Consents:
         with self._store.read() as connection:
             for row in connection.execute(_CONSENTS, {"sub": sub}):
                 scopes = tuple(row.scopes)
-                found[row.client_id] = Application(row.client_id, row.client_name, scopes, row.granted_at, None)
+                found[row.client_id] = Application(
+                    row.client_id, row.client_name, scopes, row.granted_at, None, self._start_url(row.details)
+                )
             for row in connection.execute(_GRANTS, {"sub": sub}):
-                new = Application(row.client_id, row.client_name, (), row.created_at, None)
+                start_url = self._start_url(row.details)
+                new = Application(row.client_id, row.client_name, (), row.created_at, None, start_url)
                 known = found.get(row.client_id, new)
                 scopes = tuple(dict.fromkeys((*known.scopes, *row.scopes)))
                 since = min(known.since, row.created_at)
@@ -79,6 +87,11 @@ class Consents:
                 if used is not None and used.last_used_at is not None:
                     found[row.client_id] = replace(used, last_used_at=max(used.last_used_at, row.at))
         return tuple(sorted(found.values(), key=lambda each: (each.client_name.casefold(), each.client_id)))
+
+    def _start_url(self, details: Mapping[str, Any] | None) -> str | None:
+        """OIDC Core section 4. No `login_hint`: the application asks us, and we know who is signed in."""
+        uri = ClientDetails.from_json(details or {}).initiate_login_uri
+        return None if uri is None else with_parameters(uri, {"iss": self._tokens.issuer})
 
     def find(self, sub: str, client_id: str) -> tuple[frozenset[str], frozenset[str]]:
         """The scopes that this person has allowed the client, and the claims beyond them."""

@@ -33,7 +33,7 @@ from idp.protocol.messages import NO_STORE, ProtocolRequest, ProtocolResponse, r
 from idp.protocol.notices import remember_client
 from idp.protocol.profiles import DEVICE_CODE
 from idp.protocol.requests import split_scope
-from idp.protocol.subjects import Authentication, Subject, claims_for, has_mailbox_scope, is_mailbox_scope
+from idp.protocol.subjects import Authentication, Subject, claims_for, has_mailbox_scope, scopes_for
 
 _DEVICE, _USER, _OUTCOME, _PACE = "device-code", "user-code", "device-outcome", "device-pace"
 _ENTERED = "device-entered"
@@ -62,6 +62,8 @@ class DeviceRequest:
 class Approval:
     """What approving would give, for the person signed in."""
 
+    scopes: tuple[str, ...]
+    """Those of the request that this person may give."""
     claims: Mapping[str, Any]
     retention_days: int | None
 
@@ -162,10 +164,10 @@ class DeviceAuthorizations:
         subject, client = self._signed_in(authentication, now), self._services.clients.find(request.client_id)
         if subject is None or client is None:
             return None
-        days = None
-        if subject.mailbox_rfc is not None and has_mailbox_scope(request.scopes):
+        days, scopes = None, scopes_for(subject, request.scopes)
+        if has_mailbox_scope(scopes):
             days = min(filter(None, (subject.retention_days, client.retention_days)))
-        return Approval(claims_for(request.scopes, subject), days)
+        return Approval(scopes, claims_for(scopes, subject), days)
 
     def decide(
         self, user_code: str, *, allow: bool, browser: str, authentication: Authentication | None, now: datetime
@@ -232,10 +234,8 @@ class DeviceAuthorizations:
         authentication: Authentication,
         now: datetime,
     ) -> str:
-        scopes = request.scopes
+        scopes = scopes_for(subject, request.scopes)
         self._consents.remember(tx, subject.sub, client, scopes, now)
-        if subject.mailbox_rfc is None:
-            scopes = tuple(scope for scope in scopes if not is_mailbox_scope(scope))
         ends_at = authentication.auth_time + policy.SESSION_ABSOLUTE_LIFETIME
         remember_client(tx, authentication.sid, client.client_id, subject.sub, ends_at)
         return self._services.tokens.add_grant(
@@ -280,12 +280,14 @@ class DeviceCodeGrant(TokenGrant):
                 raise AccessDenied("The person did not allow it.")
         services.tokens.sealing.prepare(client, now)
         with services.store.write() as tx:
-            issued = self._redeem(tx, key, client, now)
+            issued = self._redeem(tx, key, client, parameters, now)
         if isinstance(issued, OAuth2Error):
             raise issued
         return issued
 
-    def _redeem(self, tx: Connection, key: str, client: Client, now: datetime) -> dict[str, Any] | OAuth2Error:
+    def _redeem(
+        self, tx: Connection, key: str, client: Client, parameters: Mapping[str, str], now: datetime
+    ) -> dict[str, Any] | OAuth2Error:
         services = self.services
         taken = services.ephemeral.take(_DEVICE, key, now=now, tx=tx)
         outcome = None if taken.value is None else services.ephemeral.get(_OUTCOME, taken.value["id"], now=now)
@@ -299,9 +301,10 @@ class DeviceCodeGrant(TokenGrant):
             return InvalidGrant(SPENT)
         # L-5, PW-6: whoever approved must still be somebody who may have tokens.
         subject = services.subjects.find_subject(grant.sub)
-        if grant.revoked_at is not None or subject is None or subject.credentials_expire_at <= now:
+        refused = self.check_resource(grant, parameters)
+        if refused or grant.revoked_at is not None or subject is None or subject.credentials_expire_at <= now:
             services.tokens.revoke_grant(tx, grant.id, now=now)
-            return InvalidGrant(SPENT)
+            return refused or InvalidGrant(SPENT)
         return self.answer_person(tx, grant, client, subject, nonce=None, now=now)
 
 

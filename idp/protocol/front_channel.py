@@ -12,7 +12,7 @@ from idp.protocol.grants import CODE, code_key
 from idp.protocol.notices import remember_client
 from idp.protocol.requests import AuthorizationRequest
 from idp.protocol.responses import has_front_channel_token
-from idp.protocol.subjects import Authentication, Subject, is_mailbox_scope
+from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
 
 _GRANT_TYPE = "implicit"
@@ -36,14 +36,11 @@ class FrontChannel:
         now: datetime,
     ) -> dict[str, str | None]:
         """The parameters of the answer. Whatever is given comes of one grant, and is dead when that is (P-7)."""
-        scopes = request.scopes
-        if subject.mailbox_rfc is None:
-            scopes = tuple(scope for scope in scopes if not is_mailbox_scope(scope))
         grant_id = self._tokens.add_grant(
             tx,
             client_id=client.client_id,
             authentication=authentication,
-            scopes=scopes,
+            scopes=request.scopes,
             resource=request.resource,
             claims=request.claims,
             now=now,

@@ -108,6 +108,13 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:
         """The body of the token response (RFC 6749 section 5.1)."""
 
+    def check_resource(self, grant: GrantRow, parameters: Mapping[str, str]) -> InvalidTarget | None:
+        """RFC 8707 section 2.2: a token request may name the resource again, and none but the one that was granted."""
+        asked = parameters.get("resource")
+        if asked is None or asked == (grant.resource or self.services.tokens.issuer):
+            return None
+        return InvalidTarget("The resource is not the one that was granted.")
+
     def answer_person(
         self, tx: Connection, grant: GrantRow, client: Client, subject: Subject, *, nonce: str | None, now: datetime
     ) -> dict[str, Any]:
@@ -159,9 +166,11 @@ class AuthorizationCodeGrant(TokenGrant):
             return InvalidGrant(SPENT)
         grant = services.tokens.find_grant(grant_id, tx)
         subject = None if grant is None else services.subjects.find_subject(grant.sub)
-        refused = _check_binding(taken.value, parameters)
+        refused: OAuth2Error | None = _check_binding(taken.value, parameters)
         if subject is not None and subject.credentials_expire_at <= now:
             subject = None  # PW-6
+        if refused is None and grant is not None:
+            refused = self.check_resource(grant, parameters)
         if refused is not None or grant is None or grant.revoked_at is not None or subject is None:
             services.tokens.revoke_grant(tx, grant_id, now=now)
             return refused or InvalidGrant(SPENT)
@@ -178,7 +187,7 @@ class RefreshTokenGrant(TokenGrant):
         asked = split_scope(parameters.get("scope"))
         self.services.tokens.sealing.prepare(client, now)
         with self.services.store.write() as tx:
-            outcome = self._rotate(tx, token, client, asked, parameters.get("resource"), now)
+            outcome = self._rotate(tx, token, client, asked, parameters, now)
         if isinstance(outcome, OAuth2Error):
             raise outcome
         return outcome
@@ -189,7 +198,7 @@ class RefreshTokenGrant(TokenGrant):
         token: str,
         client: Client,
         asked: tuple[str, ...],
-        resource: str | None,
+        parameters: Mapping[str, str],
         now: datetime,
     ) -> dict[str, Any] | OAuth2Error:
         services = self.services
@@ -207,14 +216,15 @@ class RefreshTokenGrant(TokenGrant):
         # Checked before anything is spent: a slip costs the client nothing.
         if not set(row.scopes).issuperset(asked):
             return InvalidScope("The scope was not granted to this refresh token.")
-        if resource is not None and resource != (grant.resource or services.tokens.issuer):
-            return InvalidTarget("The resource is not the one that was granted.")
+        refused = self.check_resource(grant, parameters)
+        if refused is not None:
+            return refused
         subject = services.subjects.find_subject(grant.sub)
         if subject is None or subject.credentials_expire_at <= now:
             return InvalidGrant(SPENT)
         if successor is None and not services.tokens.spend_refresh_token(tx, row, now=now):
             # Somebody was faster: now it is a spent one.
-            return self._rotate(tx, token, client, asked, resource, now)
+            return self._rotate(tx, token, client, asked, parameters, now)
         # T-6: what a refresh token has lost, its successor does not have either. A scope that the client may no
         # longer have is dropped.
         scopes = client.allowed_scopes(asked or row.scopes)

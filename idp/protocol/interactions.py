@@ -13,6 +13,7 @@ from idp.protocol.clients import Client, Clients
 from idp.protocol.errors import InteractionGone
 from idp.protocol.par import PushedRequests
 from idp.protocol.requests import AuthorizationRequest
+from idp.protocol.subjects import Subject, scopes_for
 
 _INTERACTION = "interaction"
 _POSTED = "posted-request"
@@ -34,6 +35,11 @@ class Pending:
         """Whether who is signed in already may have to prove it once more."""
         request = self.request
         return request.max_age is not None or any(map(request.asks_for, ("login", "select_account", "create")))
+
+    def for_person(self, subject: Subject) -> "Pending":
+        """The request as this person may answer it. What waits stays as it was asked: another may come to answer."""
+        scopes = scopes_for(subject, self.request.scopes)
+        return replace(self, request=replace(self.request, scopes=scopes))
 
 
 class Interactions:

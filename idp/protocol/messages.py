@@ -39,14 +39,15 @@ class ProtocolResponse:
 def parse_pairs(raw: str | bytes) -> Pairs:
     """The parameters of a query or a form body (`application/x-www-form-urlencoded`), in order.
 
-    `InvalidRequest` where they are not UTF-8, too many or too long (security.md O-4).
+    `InvalidRequest` where they are not UTF-8 written in ASCII (RFC 3986 section 2.1), too many or too long (security.md
+    O-4).
     """
     try:
-        text = raw.decode("ascii") if isinstance(raw, bytes) else raw
+        text = raw.decode("ascii") if isinstance(raw, bytes) else raw.encode("ascii").decode("ascii")
         pairs = parse_qsl(
             text, keep_blank_values=True, errors="strict", max_num_fields=policy.PARAMETER_COUNT_MAX, separator="&"
         )
-    except ValueError as error:  # UnicodeDecodeError is one
+    except ValueError as error:  # UnicodeError is one
         raise InvalidRequest("The parameters are not well-formed UTF-8, or too many.") from error
     for name, value in pairs:
         if len(name) + len(value) > policy.PARAMETER_LENGTH_MAX:

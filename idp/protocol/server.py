@@ -198,7 +198,8 @@ class ProtocolServer:
         """OIDC Discovery section 3 and RFC 8414 section 2, built from what is registered."""
         return build_metadata(
             self.services.tokens.issuer,
-            grant_types=_GRANT_TYPES,
+            # `implicit` has no business at the token endpoint: RFC 7591 section 2.1.
+            grant_types=_GRANT_TYPES | {"implicit"},
             retention_days=self.services.subjects.deployment_retention_days,
             registration=self.registrations.is_served,
         )
@@ -226,6 +227,8 @@ class ProtocolServer:
         claims = active.claims
         if claims["client_id"] != client.client_id and claims["aud"] not in client.resources:
             return None
+        if self.clients.find(claims["client_id"]) is None:
+            return None  # the client is gone, and a token of its own has no grant that went with it
         return {"active": True, "token_type": "Bearer", **claims}
 
     def _introspect_refresh(self, token: str, client: Client, now: datetime) -> dict[str, Any] | None:

@@ -105,5 +105,10 @@ def is_mailbox_scope(scope: str) -> bool:
     return scope.startswith("mailbox:")
 
 
+def scopes_for(subject: Subject, scopes: Iterable[str]) -> tuple[str, ...]:
+    """Those of the scopes that this person may give: who has no mailbox is not asked for one (product.md section 2)."""
+    return tuple(scope for scope in scopes if subject.mailbox_rfc is not None or not is_mailbox_scope(scope))
+
+
 def has_mailbox_scope(scopes: Iterable[str]) -> bool:
     return any(is_mailbox_scope(scope) for scope in scopes)

@@ -32,7 +32,7 @@
     form.addEventListener("submit", function (event) {
       event.preventDefault();
       fetch(form.action, {
-        method: "POST", body: new FormData(form), headers: { Accept: "application/json" }, redirect: "manual"
+        method: "POST", body: new URLSearchParams(new FormData(form)), headers: { Accept: "application/json" }, redirect: "manual"
       }).then(function (answer) {
         if (answer.ok) { start(); } else { location.reload(); }
       }).catch(function () { form.submit(); });

@@ -30,7 +30,8 @@
         button.firstChild.data = on ? button.dataset.hide : button.dataset.show;
       }
       button.addEventListener("click", function () { show(input.type === "password"); input.focus(); });
-      input.form.addEventListener("submit", function () { show(false); });
+      /* The field may stand outside every form, as on a page that only shows it. */
+      if (input.form) { input.form.addEventListener("submit", function () { show(false); }); }
     });
 
     all("[data-caps]").forEach(function (input) {
@@ -48,7 +49,9 @@
       link.addEventListener("click", function (event) {
         event.preventDefault();
         d.getElementById(link.dataset.fill).value = link.dataset.value;
-        one("[type=password]", link.closest("form")).focus();
+        /* By its name: a password that is being shown is of another type. */
+        var next = one("[name=password]", link.closest("form") || d);
+        if (next) { next.focus(); }
       });
     });
 

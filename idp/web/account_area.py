@@ -9,9 +9,9 @@ from werkzeug import Response
 from idp.policy import EXPIRY_WARNINGS, PASSWORD_LIFETIME, SESSION_IDLE_LIFETIME, SESSION_IDLE_WARNING
 from idp.web.browser import Message, current_browser, forget_browser, take_message
 from idp.web.current import now, services
-from idp.web.errors import stale_form_text
 from idp.web.interactions import see_other
 from idp.web.passwords import changed_text
+from idp.web.stale_forms import stale_form_text
 
 if TYPE_CHECKING:
     from idp.accounts.own_account import Overview

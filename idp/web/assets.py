@@ -12,8 +12,8 @@ from typing import Any
 from flask import Blueprint, Flask, Response, abort, request
 
 STYLES = {
-    "signin": ("tokens.css", "base.css", "signin.css", "captcha.css"),
-    "sheet": ("tokens.css", "base.css", "sheet.css", "password.css", "recover.css"),
+    "signin": ("tokens.css", "base.css", "signin.css", "captcha.css", "client.css"),
+    "sheet": ("tokens.css", "base.css", "sheet.css", "password.css", "recover.css", "client.css"),
     "account": ("tokens.css", "base.css", "captcha.css", "password.css", "account.css"),
 }
 """The files of each group's style sheet, in their order."""

@@ -3,6 +3,8 @@
 from flask import Response, after_this_request, request, session
 
 from idp.accounts.attempts import Attempt, CaptchaAnswer
+from idp.accounts.errors import MalformedUsername
+from idp.accounts.usernames import parse_username
 from idp.policy import DEVICE_LIFETIME
 from idp.web.browser import current_browser
 from idp.web.current import services, user_agent
@@ -13,6 +15,7 @@ _IMAGE_SHOWN = "image"
 _DEVICE_LENGTH_MAX = 256
 _HANDLE_LENGTH_MAX = 64
 _CAPTCHA_LENGTH_MAX = 64
+USERNAME_SHOWN_MAX = 64
 
 
 def attempt() -> Attempt:
@@ -60,6 +63,22 @@ def forget_failures() -> None:
     """A finished reset: this browser starts afresh, and no image waits at the end (C-6)."""
     session.pop(_FAILED, None)
     session.pop(_IMAGE_SHOWN, None)
+
+
+def keep_typed(text: str) -> str | None:
+    """Let a page of ours offer this username again: what was typed, or None where it is no username.
+
+    Only what is shaped like one is kept: a password typed into the wrong field is not.
+    """
+    typed = text.strip()
+    try:
+        parse_username(typed)
+    except MalformedUsername:
+        return None
+    if len(typed) > USERNAME_SHOWN_MAX:
+        return None
+    session["typed"] = typed
+    return typed
 
 
 def keep_device(value: str | None) -> None:

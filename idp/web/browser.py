@@ -226,10 +226,10 @@ def say_once(key: str, **values: Any) -> None:
     session[_MESSAGE] = {"key": key, **values}
 
 
-def take_message() -> Message | None:
-    """The message that was left, which is gone then."""
+def take_message(*keys: str) -> Message | None:
+    """The message that was left, which is gone then; where keys are named, only one of these."""
     found = session.get(_MESSAGE)
-    if found is None:
+    if found is None or (keys and found["key"] not in keys):
         return None
     del session[_MESSAGE]
     values = dict(found)

@@ -15,6 +15,7 @@ from idp.accounts.errors import AddressThrottled, HashingOverloaded
 from idp.db import StoreUnavailable
 from idp.policy import RETRY_AFTER
 from idp.web.current import now, request_id
+from idp.web.stale_forms import stale_form_text
 from idp.wiring import KeyProblem
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def wants_json() -> bool:
 
 def error_page(status: int, title: str, text: str, *, code: str | None = None) -> Response:
     """The page S24: needs neither session nor database. `code` is for whoever gives support."""
-    moment = gettext("%(moment)s (hora de CDMX)", moment=format_datetime(now(), "medium"))
+    moment = gettext("%(moment)s (hora de CDMX)", moment=format_datetime(now(), "d MMM y, HH:mm"))
     page = render_template(
         "error.html", status=status, title=title, text=text, code=code, reference=request_id(), moment=moment
     )
@@ -109,17 +110,16 @@ def _words(error: HTTPException, status: int) -> tuple[str, str]:
         return gettext("Página no encontrada"), gettext("Esta dirección no se abre de esa manera.")
     if status == 413:
         return gettext("Demasiados datos"), gettext("Lo que se envió es más grande de lo que aceptamos.")
+    if status == 415:
+        return gettext("No podemos atender esta solicitud"), gettext(
+            "Lo que se envió no es un formulario de esta página."
+        )
     if status == 429:
         seconds = getattr(error, "retry_after", None)
         return gettext("Espere un momento"), wait_text(timedelta(seconds=seconds if isinstance(seconds, int) else 0))
     if status == 503:
         return _unavailable_words()
     return gettext("No podemos atender esta solicitud"), gettext("La solicitud está incompleta o no es válida.")
-
-
-def stale_form_text() -> str:
-    """What is said of a form whose token is missing, foreign or old."""
-    return str(gettext("La página estuvo abierta demasiado tiempo. Vuelva a cargarla e inténtelo de nuevo."))
 
 
 def wait_text(wait: timedelta) -> str:
@@ -163,6 +163,11 @@ def say_wait(page: Response, error: AddressThrottled) -> Response:
 def _unexpected(error: BaseException) -> Response:
     if isinstance(error, StoreUnavailable | HashingOverloaded | KeyProblem):
         return _unavailable(error)
+    # These come here where the page that was to answer a stale form could not be made.
+    if isinstance(error, AddressThrottled):
+        return _throttled(error)
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return _answer(error.code, *_words(error, error.code))
     _log.error("unexpected error at %s, folio %s", request.endpoint, request_id(), exc_info=error)
     return _answer(
         500,

@@ -10,6 +10,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from idp.db import Base
 from idp.web.current import services
+from idp.web.stale_forms import take_stale_text
 
 
 class ForeignOrigin(CSRFError):  # type: ignore[misc]  # Flask-WTF has no types
@@ -30,6 +31,8 @@ class FormProtection(CSRFProtect):  # type: ignore[misc]  # Flask-WTF has no typ
         origin = request.headers.get("Origin")
         if origin is not None and _origin(origin) != _origin(services().settings.issuer):
             raise ForeignOrigin("the form came from another origin")
+        # What is said of a form that was refused is over once one is taken, whichever page it came from.
+        take_stale_text()
 
 
 def _origin(url: str) -> tuple[str, str, int | None] | None:

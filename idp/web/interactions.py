@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flask import redirect, request, session, url_for
+from flask import redirect, request, url_for
 from werkzeug import Response
 
 from idp.web.browser import current_browser
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from idp.protocol.authorize import Interaction
 
 _HANDLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_KEPT = "interaction"
 
 _AFTER_SIGN_IN = frozenset(
     {
@@ -40,23 +39,11 @@ class Waiting(NamedTuple):
 
 def waiting() -> Waiting | None:
     """The one that the address names. A handle of another browser is as good as none (W-6)."""
-    return _find(request.args.get("interaction", ""))
+    return find_waiting(request.args.get("interaction", ""))
 
 
-def keep_waiting(found: Waiting | None) -> None:
-    """Remember it for pages whose address cannot name it, such as that of a mailed link; None forgets."""
-    if found is not None:
-        session[_KEPT] = found.handle
-    else:
-        session.pop(_KEPT, None)
-
-
-def kept_waiting() -> Waiting | None:
-    """The one that the address names, or else the one that was kept."""
-    return waiting() or _find(session.get(_KEPT, ""))
-
-
-def _find(handle: str) -> Waiting | None:
+def find_waiting(handle: str) -> Waiting | None:
+    """The one of this handle, as it was kept for pages whose address cannot name it, such as that of a mailed link."""
     browser = current_browser() if _HANDLE.fullmatch(handle) else None
     if browser is None:
         return None

@@ -12,6 +12,7 @@ from idp import audit
 from idp.policy import FORM_BODY_MAX, PARAMETER_COUNT_MAX
 from idp.web.current import now
 from idp.web.headers import machine_headers, new_origin
+from idp.web.limits import FORM
 from idp.web.proxies import GIVEN_ID
 from idp.wiring import ProtocolRequest
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from idp.wiring import Services
 
 _PATH = "/oauth/token"
-_FORM = "application/x-www-form-urlencoded"
 
 
 class TokenEndpoint:
@@ -47,7 +47,7 @@ class TokenEndpoint:
             return self._behind(environ, start_response)
         length, query = environ.get("CONTENT_LENGTH", ""), environ.get("QUERY_STRING", "")
         mimetype = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-        if mimetype != _FORM or not (length.isascii() and length.isdecimal()) or int(length) > FORM_BODY_MAX:
+        if mimetype != FORM or not (length.isascii() and length.isdecimal()) or int(length) > FORM_BODY_MAX:
             return self._behind(environ, start_response)
         form = environ["wsgi.input"].read(int(length))
         if max(form.count(b"&"), query.count("&")) >= PARAMETER_COUNT_MAX:

@@ -4,15 +4,14 @@ import json
 
 from flask import Response, request
 
+from idp.web.limits import FORM
 from idp.wiring import ProtocolRequest, ProtocolResponse
-
-_FORM = "application/x-www-form-urlencoded"
 
 
 def protocol_request() -> ProtocolRequest:
     """The present request. Its body is read only where it is a form; anything else counts as none (P-3)."""
     form = None
-    if request.method == "POST" and request.mimetype == _FORM:
+    if request.method == "POST" and request.mimetype == FORM:
         form = request.get_data(cache=False)
     return ProtocolRequest(
         method=request.method,

@@ -23,9 +23,16 @@ def sign_out(*, everywhere: bool = False) -> tuple[str, ...]:
 
 
 def signed_out_page(
-    frames: tuple[str, ...] = (), *, return_uri: str | None = None, client_name: str | None = None
+    frames: tuple[str, ...] = (),
+    *,
+    return_uri: str | None = None,
+    client_name: str | None = None,
+    nobody: bool = False,
 ) -> str:
-    """S23, done. With frames it loads them, and then leads on to `return_uri`; without scripts its button does."""
+    """S23, done. With frames it loads them, and then leads on to `return_uri`; without scripts its button does.
+
+    `nobody`: there was no session to end.
+    """
     if frames:
         allow_frames(frames)
     return render_template(
@@ -34,4 +41,5 @@ def signed_out_page(
         frames_wait=int(FRAMES_WAIT.total_seconds() * 1000),
         return_url=return_uri,
         client_name=client_name,
+        nobody=nobody,
     )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from idp.db import Base, Store, engine_options
+from idp.db import Store, engine_options
 from tests.accounts.house import House, make_house
+from tests.tables import make_tables
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     url = f"sqlite:///{tmp_path / 'accounts.db'}"
     engine = create_engine(url, **engine_options(url))
     store = Store(engine)
-    Base.metadata.create_all(engine)
+    make_tables(engine)
     yield store
     engine.dispose()
 

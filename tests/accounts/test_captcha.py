@@ -223,8 +223,40 @@ def test_image_and_sound_are_the_same_each_time_and_of_no_use_elsewhere(
 ) -> None:
     handle, another = captcha.issue(BROWSER, now), captcha.issue(BROWSER, now)
     again = Captcha(Ephemeral(store), KEY)  # another process
-    assert captcha.image(handle) == again.image(handle) != captcha.image(another)
-    assert captcha.sound(handle, "en") == again.sound(handle, "en") != captcha.sound(another, "en")
+    assert captcha.image(handle, now) == again.image(handle, now) != captcha.image(another, now)
+    assert captcha.sound(handle, "en", now) == again.sound(handle, "en", now) != captcha.sound(another, "en", now)
     foreign = Captcha(Ephemeral(store), b"another key")
     assert foreign.characters(handle) != captcha.characters(handle)
-    assert foreign.image(handle) != captcha.image(handle)
+    assert foreign.image(handle, now) != captcha.image(handle, now)
+
+
+@pytest.mark.spec("C-5")
+@pytest.mark.parametrize("kind", ["image", "sound"])
+def test_who_asks_for_more_than_is_remembered_is_not_drawn_for_without_end(
+    store: Store, now: datetime, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    made: list[str] = []
+
+    def make(text: str, *_more: object) -> bytes:
+        made.append(text)
+        return text.encode()
+
+    monkeypatch.setattr("idp.accounts.captcha.draw", make)
+    monkeypatch.setattr("idp.accounts.captcha.speak", make)
+    monkeypatch.setattr(policy, "CAPTCHA_RENDERED_MAX", 2)
+    captcha = Captcha(Ephemeral(store), KEY)
+    handles = [captcha.issue(f"browser-{number}", now) for number in range(70)]
+
+    def ask(handle: str, at: datetime) -> bytes:
+        return captcha.image(handle, at) if kind == "image" else captcha.sound(handle, "es-MX", at)
+
+    for _ in range(50):  # the same one costs once
+        ask(handles[0], now)
+    assert len(made) == 1
+    for _ in range(policy.CAPTCHA_RENDERED_MAX):
+        for handle in handles:
+            ask(handle, now)
+    with pytest.raises(AddressThrottled):
+        ask(handles[1], now)
+    assert made.count(captcha.characters(handles[1]) if kind == "image" else captcha.digits(handles[1])) == 2
+    assert ask(captcha.issue(BROWSER, now), now)  # a fresh one is another matter

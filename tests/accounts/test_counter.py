@@ -15,8 +15,9 @@ from idp.accounts.errors import CaptchaProblem, CaptchaRefused, HashingOverloade
 from idp.accounts.lockout import Failure, Lockout
 from idp.accounts.models import AttemptCounter
 from idp.accounts.usernames import parse_username
-from idp.db import Base, Store
+from idp.db import Store
 from tests.accounts.house import LOCKOUT_KEY
+from tests.tables import make_tables
 
 MICROSECOND = timedelta(microseconds=1)
 PENDING = policy.ATTEMPT_PENDING_MAX
@@ -232,7 +233,7 @@ class CounterMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
         self.store = Store(self.engine)
-        Base.metadata.create_all(self.engine)
+        make_tables(self.engine)
         self.lockout = Lockout(self.store, LOCKOUT_KEY)
         self.now = datetime.fromisoformat("2026-11-24T18:00:00+00:00")
         self.pending = 0

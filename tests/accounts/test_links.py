@@ -21,11 +21,12 @@ from idp.accounts.links import Links
 from idp.accounts.models import Account, MailedLink
 from idp.accounts.permits import Means
 from idp.accounts.usernames import parse_username
-from idp.db import Base, Store
+from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.outbox import Message, Template
 from tests.accounts.house import ISSUER, LINK_KEY, House
 from tests.conftest import NOW
+from tests.tables import make_tables
 
 NAME = "EKU9003173C9"
 SECOND = timedelta(seconds=1)
@@ -169,7 +170,7 @@ def nothing() -> Iterator[Links]:
     """Links over a database in which there is none."""
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     store = Store(engine)
-    Base.metadata.create_all(engine)
+    make_tables(engine)
     yield Links(store, Ephemeral(store), LINK_KEY, issuer=ISSUER)
     engine.dispose()
 

@@ -15,8 +15,9 @@ from idp.accounts.lockout import Lockout
 from idp.accounts.models import AttemptCounter
 from idp.accounts.usernames import parse_username
 from idp.audit import AuditEvent, Event
-from idp.db import Base, Store
+from idp.db import Store
 from tests.accounts.house import PASSWORD, House, make_house
+from tests.tables import make_tables
 
 NOBODY = "AAA010101AAA"
 
@@ -192,7 +193,7 @@ class LockoutMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
         store = Store(self.engine)
-        Base.metadata.create_all(self.engine)
+        make_tables(self.engine)
         self.house = make_house(store)
         self.now = datetime.fromisoformat("2026-11-24T18:00:00+00:00")
         self.house.add("EKU9003173C9", self.now)

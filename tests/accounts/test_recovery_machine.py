@@ -16,11 +16,12 @@ from idp.accounts.errors import (
     PermitGone,
 )
 from idp.accounts.permits import Permit
-from idp.db import Base, Store
+from idp.db import Store
 from idp.outbox import Message, Template
 from tests.accounts.house import PASSWORD, make_house
 from tests.accounts.recovering import ANSWER, NAME, answer, open_by_answer, remind
 from tests.conftest import NOW
+from tests.tables import make_tables
 
 
 class LinkMachine(RuleBasedStateMachine):
@@ -29,7 +30,7 @@ class LinkMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-        Base.metadata.create_all(self.engine)
+        make_tables(self.engine)
         self.house = make_house(Store(self.engine))
         self.now = NOW
         self.account_id = self.house.add(NAME, self.now, question="dish", answer=ANSWER)

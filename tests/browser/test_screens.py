@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Response
@@ -39,6 +40,21 @@ SMALL = """min => [...document.querySelectorAll("a[href], button, input, select,
   const area = label ? label.getBoundingClientRect() : box;
   return area.width < min || area.height < min;
 }).map(e => e.outerHTML.slice(0, 120))"""
+
+
+STRONG_LINES = """e => {
+  const style = getComputedStyle(e);
+  const [line, strong] = ["--line", "--line-strong"].map(name => style.getPropertyValue(name));
+  return line !== "" && line === strong;
+}"""
+
+DRAWN_BY_THE_SYSTEM = """() => {
+  const probe = document.body.appendChild(document.createElement("i"));
+  probe.style.color = "CanvasText";
+  const text = getComputedStyle(probe).color, icons = [...document.querySelectorAll("main .i")];
+  probe.remove();
+  return icons.length > 0 && icons.every(e => getComputedStyle(e).stroke === text);
+}"""
 
 
 def open_sign_in(walk: Walk, town: Town, account: Account) -> None:
@@ -171,30 +187,55 @@ def test_at_four_times_the_size_nothing_is_lost(chromium: Browser, town: Town, s
         assert "submit" in walk.stops("main")
 
 
-@pytest.mark.parametrize("look", [Look(), Look(width=360)], ids=["1280", "360"])
 @pytest.mark.parametrize("opens", [open_sign_in, open_captcha, open_question, open_password])
-def test_every_target_can_be_hit(chromium: Browser, town: Town, screenshots: Path, opens: Opens, look: Look) -> None:
-    with at(chromium, town, screenshots, opens, look) as walk:
-        assert walk.page.evaluate(SMALL, TARGET_MIN) == []
+def test_every_target_can_be_hit(chromium: Browser, town: Town, screenshots: Path, opens: Opens) -> None:
+    with at(chromium, town, screenshots, opens, Look()) as walk:
+        for width in (1280, 360):
+            walk.page.set_viewport_size({"width": width, "height": 800})
+            assert walk.measure("() => innerWidth") == width
+            assert walk.page.evaluate(SMALL, TARGET_MIN) == []
 
 
-def test_errors_have_pages_of_the_house(chromium: Browser, town: Town, screenshots: Path) -> None:
-    for look in (Look(), Look(width=360, dark=True)):
-        with walking(chromium, screenshots, look) as walk:
-            for name, path in (("404", "/no-hay"), ("error-oauth", "/oauth/authorize?client_id=nadie")):
-                walk.page.goto(town.issuer + path)
-                walk.arrive("error", name)
+@pytest.mark.parametrize("look", [Look(), Look(width=360, dark=True)], ids=lambda look: look.tag)
+def test_errors_have_pages_of_the_house(chromium: Browser, town: Town, screenshots: Path, look: Look) -> None:
+    with walking(chromium, screenshots, look) as walk:
+        for name, path, status, heading in (
+            ("404", "/no-hay", 404, "Página no encontrada"),
+            ("error-oauth", "/oauth/authorize?client_id=nadie", 400, "No podemos abrir esta aplicación"),
+        ):
+            response = walk.page.goto(town.issuer + path)
+            assert response is not None
+            assert response.status == status
+            walk.arrive("error", name)
+            assert walk.page.locator("h1").inner_text() == heading
+            assert walk.page.locator("main #folio").text_content()
+            assert walk.page.locator("main #submit").get_attribute("href") == "/login"
 
 
-@pytest.mark.parametrize("name", ["mas-contraste", "colores-del-sistema"])
-def test_what_the_system_asks_for_is_followed(chromium: Browser, town: Town, screenshots: Path, name: str) -> None:
-    """Pictures to be looked at; what a machine can say of them is that axe has no complaint."""
+@pytest.mark.parametrize(
+    ("name", "asked", "query", "follows"),
+    [
+        # No line is fainter than that of a field.
+        pytest.param("mas-contraste", {"contrast": "more"}, "(prefers-contrast: more)", STRONG_LINES, id="contrast"),
+        # A colour of ours could be the one that the system has for the ground.
+        pytest.param(
+            "colores-del-sistema",
+            {"forced_colors": "active"},
+            "(forced-colors: active)",
+            DRAWN_BY_THE_SYSTEM,
+            id="colours",
+        ),
+    ],
+)
+def test_what_the_system_asks_for_is_followed(
+    chromium: Browser, town: Town, screenshots: Path, name: str, asked: dict[str, Any], query: str, follows: str
+) -> None:
     with walking(chromium, screenshots, Look()) as walk:
-        if name == "mas-contraste":
-            walk.page.emulate_media(contrast="more")
-        else:
-            walk.page.emulate_media(forced_colors="active")
         open_sign_in(walk, town, town.rig.add())
+        assert not walk.measure(follows)
+        walk.page.emulate_media(**asked)
+        assert walk.page.evaluate("query => matchMedia(query).matches", query)
+        assert walk.measure(follows)
         walk.look(f"entrar-{name}", own_colours=name == "mas-contraste")
 
 
@@ -208,3 +249,18 @@ def test_a_large_screen_is_filled(chromium: Browser, town: Town, screenshots: Pa
         walk.page.fill("#password", account.password)
         walk.page.click("#submit")
         walk.arrive("account", "cuenta")
+
+
+@pytest.mark.parametrize("group", ["signin", "sheet", "account"])
+def test_the_page_of_all_components_runs_without_a_complaint(
+    chromium: Browser, town: Town, screenshots: Path, group: str
+) -> None:
+    with walking(chromium, screenshots, Look()) as walk:
+        walk.page.goto(f"{town.issuer}/styleguide/{group}")
+        walk.arrive("styleguide")
+        assert walk.complaints == []
+        if group == "signin":
+            # The password is being shown when the username is filled in.
+            walk.page.locator("[data-reveal]").first.click()
+            walk.page.locator("[data-fill]").first.click()
+            assert walk.page.locator("#password").first.evaluate("e => e === document.activeElement")

@@ -12,10 +12,10 @@ from demo.places import Places
 from demo.ready import describe
 from demo.standing import Standing, find_standings
 from idp.app import create_app
-from idp.db import Base
 from idp.settings import Settings
 from idp.web.current import EXTENSION
 from idp.wiring import Services
+from tests.tables import make_tables
 
 KINDS = {user.kind: user for user in USERS}
 
@@ -29,7 +29,7 @@ def services(tmp_path: Path) -> Services:
         keys_dir=tmp_path / "keys",
     )
     found: Services = create_app(settings).extensions[EXTENSION]
-    Base.metadata.create_all(found.store.engine)
+    make_tables(found.store.engine)
     return found
 
 
@@ -59,7 +59,7 @@ def _make(services: Services, user: DemoUser, password: str | None, changed_at: 
         user.username,
         email=user.mailbox,
         name=user.name,
-        organization_rfc=ORGANIZATION if user.options else None,
+        organization_rfc=ORGANIZATION if user.employed else None,
         now=datetime.now(UTC),
         password=password,
         question=None if password is None else "dish",
@@ -97,4 +97,4 @@ def test_the_greeting_says_how_things_stand(
 
 
 def _as_json(passwords: dict[str, str]) -> str:
-    return json.dumps({username: {"password": password, "ready": True} for username, password in passwords.items()})
+    return json.dumps({username: {"password": password} for username, password in passwords.items()})

@@ -19,7 +19,6 @@ from idp import jobs, policy
 from idp.accounts.errors import LinkDead
 from idp.accounts.permits import Means
 from idp.app import create_app
-from idp.db import Base
 from idp.delivery import Delivered
 from idp.outbox import Template
 from idp.settings import Settings
@@ -27,6 +26,7 @@ from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import Services
 from tests.postbox import Postbox, Taken, dripping_server, postbox
+from tests.tables import make_tables
 
 pytestmark = pytest.mark.enable_socket
 
@@ -48,7 +48,7 @@ class House:
         )
         self.apps: list[Flask] = []
         self.restart()
-        Base.metadata.create_all(self.services.store.engine)
+        make_tables(self.services.store.engine)
 
     @property
     def services(self) -> Services:

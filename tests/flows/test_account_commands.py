@@ -3,8 +3,11 @@
 import io
 import json
 import secrets
+import sqlite3
+import stat
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +54,39 @@ def idp(tmp_path: Path, keys_folder: Path, monkeypatch: pytest.MonkeyPatch, caps
 
     assert run("init").exit_code == 0
     return run
+
+
+@pytest.mark.spec("O-1")
+def test_the_database_is_its_owners_alone(idp: Idp, tmp_path: Path) -> None:
+    def modes() -> set[int]:
+        return {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.glob("idp.db*")}
+
+    with closing(sqlite3.connect(tmp_path / "idp.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE extra (number INTEGER)")  # the files beside it are there now
+        assert len(list(tmp_path.glob("idp.db*"))) == 3
+        assert modes() == {0o600}
+        for each in tmp_path.glob("idp.db*"):
+            each.chmod(0o644)
+        assert idp("init").exit_code == 0
+        assert modes() == {0o600}
+
+
+@pytest.mark.spec("W-8")
+@pytest.mark.parametrize("odd", ["\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\ufeff", "\u00ad", "\x1b", "\x85"])
+def test_a_name_holds_nothing_that_is_not_seen(idp: Idp, odd: str, tmp_path: Path) -> None:
+    add = ("account", "add", NAME, "--email", "buzon@cliente.example", "--name")
+    done = idp(*add, f"Ana{odd}Ruiz")
+    assert (done.exit_code, done.output) == (1, "")
+    assert "can be seen" in done.errors
+    assert odd not in done.errors
+    claims = tmp_path / "claims.json"
+    for wanted in ({"nickname": f"A{odd}"}, {"address": {"country": f"M{odd}X"}}):
+        claims.write_text(json.dumps(wanted), "utf-8")
+        assert idp(*add, "Ana", "--claims", str(claims)).exit_code == 1
+    assert idp("client", "add", f"Buz{odd}", "--redirect-uri", "https://a.example/cb").exit_code != 0
+    claims.write_text(json.dumps({"nickname": "A\u200dB", "address": {"formatted": "Calle 1\nCentro"}}), "utf-8")
+    assert idp(*add, "Ana\u200dRuiz Ñandú", "--claims", str(claims)).exit_code == 0
 
 
 def queued(idp: Idp) -> int:

@@ -168,12 +168,11 @@ def test_search_and_paging(client: FlaskClient, provider: Provider, folder: Path
     assert client.get("/?page=9999").status_code == 200
 
 
-@pytest.mark.spec("P-6")
+@pytest.mark.spec("P-6", "D-71")
 @pytest.mark.parametrize("iss", ["https://evil.example", None, ISSUER + "/", ""], ids=str)
 def test_a_response_of_another_issuer_or_of_none_is_refused(
     client: FlaskClient, provider: Provider, iss: str | None
 ) -> None:
-    """D-71."""
     callback = provider.authorize(client.get("/login").headers["Location"], iss=iss)
     answer = client.get(callback)
     assert answer.status_code == 400

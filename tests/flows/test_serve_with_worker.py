@@ -56,6 +56,7 @@ def _is_gone(pid: int) -> bool:
 
 
 @pytest.mark.enable_socket
+@pytest.mark.xdist_group("worker")
 @pytest.mark.spec("S-1", "F-16")
 def test_it_serves_sweeps_and_stops_each_time(tmp_path: Path) -> None:
     # More than once: with a database open across the fork of the workers it went wrong in some starts only.

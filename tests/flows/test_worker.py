@@ -22,7 +22,7 @@ from idp.outbox import Outbox, Template
 from tests.postbox import Postbox, postbox
 from tests.serving import IDP, Provider, provider_in, start_server, stop_server
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("worker")]
 
 FAKETIME = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
 STOPS_WITHIN = 6.0  # seconds, on a machine that does other things too; the interpreter's end included

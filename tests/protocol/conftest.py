@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 from sqlalchemy import create_engine
 
-from idp.db import Base, Store, engine_options
+from idp.db import Store, engine_options
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
 from idp.protocol.clients import Client, Clients, Registration
@@ -20,6 +20,7 @@ from idp.protocol.responses import FormPost
 from idp.protocol.server import ProtocolServer
 from idp.protocol.subjects import Authentication, Subject
 from idp.protocol.tokens import Tokens
+from tests.tables import make_tables
 
 ISSUER = "https://id.example"
 REDIRECT_URI = "https://app.example/cb"
@@ -153,7 +154,7 @@ def answer(decision: Any) -> dict[str, str]:
 def house(tmp_path: Path, keys_folder: Path, now: datetime) -> Iterator[House]:
     url = f"sqlite:///{tmp_path}/idp.db"
     store = Store(create_engine(url, **engine_options(url)))
-    Base.metadata.create_all(store.engine)
+    make_tables(store.engine)
     keys = KeyRing(keys_folder, strict=True)
     people = People()
     ephemeral = Ephemeral(store)

@@ -308,6 +308,47 @@ def test_who_does_not_allow_sends_access_denied(house: House) -> None:
     assert (sent["error"], sent["iss"], sent["state"]) == ("access_denied", ISSUER, "st&te=1 ñ")
 
 
+@pytest.mark.spec("K-7")
+@pytest.mark.parametrize("is_staff", [True, False])
+def test_staff_are_not_asked_for_a_mailbox(house: House, is_staff: bool) -> None:
+    sub = house.authentication.sub
+    if is_staff:
+        house.people.known[sub] = replace(house.people.known[sub], mailbox_rfc=None)
+    client = house.client(first_party=False)
+    about: dict[str, Any] = {"authentication": house.authentication, "browser": house.browser, "now": house.now}
+    waiting = house.authorize(house.query(client, scope="openid mailbox:read"))
+    assert isinstance(waiting, NeedsConsent)
+    asked = house.server.authorizations.describe(waiting.interaction, **about)
+    assert asked is not None
+    wanted = ("openid",) if is_staff else ("openid", "mailbox:read")
+    assert (asked.scopes, asked.new_scopes, asked.retention_days) == (wanted, wanted, None if is_staff else 90)
+    code = answer(house.server.authorizations.decide(waiting.interaction, allow=True, **about))["code"]
+    body = house.redeem(client, code).body
+    assert body is not None
+    assert body["scope"] == " ".join(wanted)
+    (kept,) = house.server.consents.list_for(sub)
+    assert kept.scopes == wanted
+    # What was allowed is enough the next time, though the client asks for the mailbox again.
+    assert "code" in answer(house.authorize(house.query(client, scope="openid mailbox:read")))
+
+
+@pytest.mark.spec("K-7")
+@pytest.mark.parametrize("first_party", [True, False])
+def test_staff_of_whom_nothing_but_a_mailbox_is_asked_have_nothing_to_give(house: House, first_party: bool) -> None:
+    sub = house.authentication.sub
+    client = house.client(first_party=first_party)
+    waiting = house.authorize(house.query(client, scope="mailbox:read", prompt="consent"))
+    house.people.known[sub] = replace(house.people.known[sub], mailbox_rfc=None)
+    sent = answer(house.authorize(house.query(client, scope="mailbox:read")))
+    assert (sent["error"], sent["iss"], sent["state"]) == ("access_denied", ISSUER, "st&te=1 ñ")
+    # Nor where another person's page was open.
+    decided = house.server.authorizations.decide(
+        waiting.interaction, allow=True, authentication=house.authentication, browser=house.browser, now=house.now
+    )
+    assert answer(decided)["error"] == "access_denied"
+    assert house.server.consents.list_for(sub) == ()
+
+
 @pytest.mark.spec("L-5")
 def test_a_person_who_was_disabled_has_to_sign_in(house: House) -> None:
     query = house.query(house.client())

@@ -7,6 +7,7 @@ import pytest
 
 from idp.protocol.authorize import NeedsConsent
 from idp.protocol.consents import Application, Consents
+from idp.protocol.details import ClientDetails
 from tests.protocol.conftest import House, answer
 
 MINUTE = timedelta(minutes=1)
@@ -55,6 +56,22 @@ def test_a_first_party_client_asks_for_no_consent_and_is_shown_by_its_grants(hou
     )
     assert refreshed.status == 200
     assert list_for(house) == (replace(shown, last_used_at=later),)
+
+
+@pytest.mark.spec("OIDC Core §4")
+@pytest.mark.parametrize("way", ["consent", "grant"])
+def test_an_application_that_can_begin_by_itself_is_told_who_asks(house: House, way: str) -> None:
+    details = ClientDetails(initiate_login_uri="https://app.example/start?tenant=1")
+    client = house.client("Buzón", first_party=way == "grant", details=details)
+    if way == "consent":
+        allow(house, house.query(client))
+    else:
+        house.tokens(client)
+    consent(house, "Zeta")
+    assert [each.start_url for each in list_for(house)] == [
+        "https://app.example/start?tenant=1&iss=https%3A%2F%2Fid.example",
+        None,
+    ]
 
 
 @pytest.mark.spec("D-28")

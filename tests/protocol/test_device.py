@@ -151,6 +151,22 @@ def test_a_device_code_is_of_no_use_to_another_client(house: House) -> None:
     assert _poll(house, owner, begun["device_code"])[0] == 200
 
 
+@pytest.mark.spec("RFC 8707 §2.2")
+@pytest.mark.parametrize(("resource", "status"), [(RESOURCE, 200), ("https://other.example", 400)])
+def test_a_device_names_the_resource_that_was_granted_and_no_other(house: House, resource: str, status: int) -> None:
+    client = _client(house, resources=(RESOURCE, "https://other.example"))
+    begun = _begin(house, client, resource=RESOURCE)
+    _decide(house, begun["user_code"])
+    asked = {"grant_type": DEVICE_CODE, "device_code": begun["device_code"], "resource": resource}
+    answer = house.post("token", client, **asked)
+    assert answer.status == status
+    assert answer.body is not None
+    if status == 400:
+        assert answer.body["error"] == "invalid_target"
+    else:
+        assert house.keys.verify(answer.body["access_token"], typ="at+jwt", now=house.now)["aud"] == resource
+
+
 @pytest.mark.spec("L-5", "PW-6")
 @pytest.mark.parametrize("meanwhile", ["disabled", "expired", "revoked"])
 def test_whoever_approved_must_still_be_good_when_the_device_asks(house: House, meanwhile: str) -> None:

@@ -1,9 +1,12 @@
 """What comes back, and by which way: response types and response modes of both profiles."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from joserfc import jwe
+from joserfc.jwk import Key, RSAKey
 
 from idp.keys import half_hash
 from idp.protocol.authorize import NeedsConsent
@@ -12,10 +15,21 @@ from idp.protocol.details import ClientDetails
 from idp.protocol.messages import ProtocolResponse
 from idp.protocol.profiles import PROFILES
 from idp.protocol.responses import FormPost
+from idp.protocol.sealing import Sealing
 from tests.protocol.conftest import ISSUER, REDIRECT_URI, House, answer
 
 EVERY = tuple(sorted(PROFILES["compat"].response_types))
 FRONT = tuple(each for each in EVERY if each != "code")
+
+
+class OneKey:
+    """The only key of every client, or none."""
+
+    def __init__(self, key: Key | None) -> None:
+        self.key = key
+
+    def find_key(self, client: Client, *, kid: str | None, alg: str, use: str, now: datetime) -> Key | None:
+        return self.key
 
 
 def compat(house: House, **changes: Any) -> Client:
@@ -198,3 +212,34 @@ def test_the_refusal_of_a_person_goes_the_same_way(house: House) -> None:
     )
     assert isinstance(decision, FormPost)
     assert answer(decision)["error"] == "access_denied"
+
+
+@pytest.mark.spec("P-16", "OIDC Core §10.2")
+@pytest.mark.parametrize("has_key", [True, False])
+def test_a_client_without_a_key_for_its_encryption_is_told_so_and_gets_nothing(house: House, has_key: bool) -> None:
+    key = RSAKey.generate_key(2048)
+    details = ClientDetails(
+        jwks_uri="https://app.example/jwks",
+        id_token_encrypted_response_alg="RSA-OAEP",
+        id_token_encrypted_response_enc="A128GCM",
+    )
+    client = compat(house, first_party=False, details=details)
+    house.server.services.tokens.sealing = Sealing(house.keys, OneKey(key if has_key else None))
+    waiting = house.authorize(house.query(client, response_type="code id_token"))
+    decision = house.server.authorizations.decide(
+        waiting.interaction,
+        allow=True,
+        authentication=house.authentication,
+        browser=house.browser,
+        now=house.now,
+    )
+    sent = answer(decision)
+    allowed = house.server.consents.list_for(house.authentication.sub)
+    if has_key:
+        token = jwe.decrypt_compact(sent["id_token"], key, algorithms=["RSA-OAEP", "A128GCM"]).plaintext
+        assert token is not None
+        assert house.keys.verify(token.decode(), typ="JWT", now=house.now)["nonce"] == "n-1"
+        assert len(allowed) == 1
+    else:
+        assert (sent["error"], "code" in sent, "id_token" in sent) == ("invalid_request", False, False)
+        assert not allowed

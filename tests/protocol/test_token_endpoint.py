@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,25 @@ def test_a_client_narrows_the_window_and_never_widens_it(house: House) -> None:
     client = house.client(retention_days=400)
     claims = house.keys.verify(house.tokens(client, "mailbox:read")["access_token"], typ="at+jwt", now=house.now)
     assert claims["mailbox"]["retention_days"] == 90
+
+
+@pytest.mark.spec("K-5", "T-6")
+def test_a_changed_window_is_in_the_next_token_and_what_was_narrowed_stays_narrow(house: House) -> None:
+    client, sub = house.client(), house.authentication.sub
+    body = house.tokens(client, "openid offline_access mailbox:read")
+
+    def refresh(scope: str | None = None) -> dict[str, Any]:
+        answer = house.post(
+            "token", client, grant_type="refresh_token", refresh_token=body["refresh_token"], scope=scope
+        )
+        assert answer.body is not None
+        body.update(answer.body)
+        return house.keys.verify(body["access_token"], typ="at+jwt", now=house.now)
+
+    house.people.known[sub] = replace(house.people.known[sub], retention_days=30)
+    assert refresh()["mailbox"]["retention_days"] == 30
+    assert "mailbox" not in refresh("openid offline_access")
+    assert "mailbox" not in refresh()
 
 
 @pytest.mark.spec("K-7")
@@ -278,3 +298,22 @@ def test_a_client_of_an_organisation_sees_that_mailbox(house: House) -> None:
 def test_a_grant_that_is_not_registered_is_unauthorized(house: House) -> None:
     client = house.client()
     assert _error(house.post("token", client, grant_type="client_credentials")) == (400, "unauthorized_client")
+
+
+@pytest.mark.spec("RFC 8707 §2.2")
+def test_a_token_request_may_name_the_resource_that_was_granted_and_no_other(house: House) -> None:
+    first, second = "https://first.example", "https://second.example"
+    client = house.client(resources=(first, second))
+
+    def code() -> str:
+        return house.code(client, scope="openid offline_access", resource=second)
+
+    assert _error(house.redeem(client, code(), resource=first)) == (400, "invalid_target")
+    for resource in (second, None):
+        body = house.redeem(client, code(), resource=resource).body
+        assert body is not None
+        assert house.keys.verify(body["access_token"], typ="at+jwt", now=house.now)["aud"] == second
+    refresh = {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]}
+    assert _error(house.post("token", client, **refresh, resource=first)) == (400, "invalid_target")
+    # A slip costs nothing: the token is not spent.
+    assert house.post("token", client, **refresh, resource=second).status == 200

@@ -193,3 +193,21 @@ def test_a_mailbox_token_gets_no_slack(house: House) -> None:
     assert house.userinfo(plain, end + timedelta(seconds=31)).status == 401
     assert house.userinfo(mailbox, end - timedelta(seconds=1)).status == 200
     assert house.userinfo(mailbox, end).status == 401
+
+
+@pytest.mark.spec("RFC 7592 §2.3", "T-10")
+@pytest.mark.parametrize("grant_type", ["client_credentials", "authorization_code"])
+def test_no_token_outlives_its_client(house: House, grant_type: str) -> None:
+    resource = "https://mailbox.example"
+    reader = house.client("Mailbox", resources=(resource,))
+    client = house.client(
+        grant_types=("client_credentials", "authorization_code"), scopes=("openid", "reports"), resources=(resource,)
+    )
+    if grant_type == "client_credentials":
+        body = house.post("token", client, grant_type=grant_type).body
+    else:
+        body = house.redeem(client, house.code(client)).body
+    assert body is not None
+    assert house.is_active(reader, body["access_token"])
+    house.server.clients.remove(client.client_id, now=house.now)
+    assert not house.is_active(reader, body["access_token"])

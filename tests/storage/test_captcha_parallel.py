@@ -1,6 +1,5 @@
 """One CAPTCHA answered, and many asked for, by twenty requests at once over two processes, on each database."""
 
-import multiprocessing
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -15,6 +14,7 @@ from idp.accounts.captcha import Captcha
 from idp.accounts.errors import CaptchaRefused
 from idp.db import Store, engine_options
 from idp.ephemeral import Ephemeral
+from tests.processes import CONTEXT
 
 KEY = b"a key for tests, which answers nothing"
 BROWSER = "browser-one"
@@ -45,10 +45,9 @@ def work(url: str, handle: str | None, now: datetime, start: Any, results: Any) 
 
 def at_once(store: Store, handle: str | None, now: datetime) -> list[str]:
     """What each of twenty requests came to."""
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(PROCESSES), context.Queue()
+    start, results = CONTEXT.Barrier(PROCESSES), CONTEXT.Queue()
     url = store.engine.url.render_as_string(hide_password=False)
-    processes = [context.Process(target=work, args=(url, handle, now, start, results)) for _ in range(PROCESSES)]
+    processes = [CONTEXT.Process(target=work, args=(url, handle, now, start, results)) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
     found = [results.get(timeout=60) for _ in range(THREADS * PROCESSES)]

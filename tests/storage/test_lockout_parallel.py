@@ -1,6 +1,5 @@
 """Fifty guesses at once, over two processes, on one database: at most three are compared."""
 
-import multiprocessing
 import threading
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from idp.accounts.usernames import parse_username
 from idp.audit import AuditEvent, Event
 from idp.db import Store, engine_options
 from tests.accounts.house import LOCKOUT_KEY, RIGHT, make_house
+from tests.processes import CONTEXT
 
 PASSWORD = "Nieve.Tibia7"
 USERNAME = "EKU9003173C9"
@@ -100,14 +100,13 @@ def attack(store: Store, tmp_path: Path, now: datetime) -> Attack:
     def run(
         passwords: list[str], attempt: Attempt = SILENT, seconds: float = MADE_AT_ONCE
     ) -> tuple[list[str], Counter[str]]:
-        context = multiprocessing.get_context("spawn")
         notes = tmp_path / "compared"
         notes.write_text("")
-        start, answers = context.Barrier(PROCESSES), context.Queue()
+        start, answers = CONTEXT.Barrier(PROCESSES), CONTEXT.Queue()
         url = store.engine.url.render_as_string(hide_password=False)
         guesses = [(password, attempt) for password in passwords]
         processes = [
-            context.Process(target=guess, args=(url, (notes, seconds), guesses[n::PROCESSES], now, start, answers))
+            CONTEXT.Process(target=guess, args=(url, (notes, seconds), guesses[n::PROCESSES], now, start, answers))
             for n in range(PROCESSES)
         ]
         for process in processes:

@@ -1,6 +1,5 @@
 """At once, over two processes, on one database: one link sets one password, and three answers are compared."""
 
-import multiprocessing
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from idp.audit import AuditEvent, Event
 from idp.db import Store, engine_options
 from tests.accounts.house import House, QuickHasher, make_house
 from tests.accounts.recovering import ANSWER, NAME, code_of
+from tests.processes import CONTEXT
 
 THREADS = 25
 PROCESSES = 2
@@ -119,13 +119,12 @@ def at_once(store: Store, tmp_path: Path, now: datetime) -> Callable[..., tuple[
     """Do it with every text in the same moment; what was compared, and what each was told."""
 
     def run(action: str, texts: list[str], *, code: str = "", seconds: float = 0.0) -> tuple[list[str], list[Outcome]]:
-        context = multiprocessing.get_context("spawn")
         notes = tmp_path / "compared"
         notes.write_text("")
-        start, told = context.Barrier(PROCESSES), context.Queue()
+        start, told = CONTEXT.Barrier(PROCESSES), CONTEXT.Queue()
         url = store.engine.url.render_as_string(hide_password=False)
         processes = [
-            context.Process(
+            CONTEXT.Process(
                 target=work, args=(url, notes, seconds, action, code, texts[n::PROCESSES], now, start, told)
             )
             for n in range(PROCESSES)

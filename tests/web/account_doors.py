@@ -18,6 +18,7 @@ class OwnAccount:
     def __init__(self, services: Services) -> None:
         self._services = services
         self.days = 20.0
+        self.is_verified = True
         self.question: str | None = "concert"
         self.name = "Escuela Kemper Urgate"
         self.told: list[tuple[Any, ...]] = []
@@ -32,7 +33,17 @@ class OwnAccount:
         person = Person(account_id, KNOWN, Kind.CLIENT, self.name, "es-MX")
         changed = ends - timedelta(days=30)
         return Overview(
-            *(person, "maria@kemper.example", True, Kind.CLIENT, KNOWN, KNOWN, self.question, changed, ends),
+            *(
+                person,
+                "maria@kemper.example",
+                self.is_verified,
+                Kind.CLIENT,
+                KNOWN,
+                KNOWN,
+                self.question,
+                changed,
+                ends,
+            ),
             days_left=-int(-self.days // 1),
         )
 
@@ -73,6 +84,9 @@ class OwnAccount:
         return tuple(row for row in self.rows if before is None or row.id < before)[:limit]
 
 
+START_URL = "https://buzon.example/entrar?iss=x&a=%22"
+
+
 class Consents:
     """One application that has access."""
 
@@ -80,7 +94,7 @@ class Consents:
         self.revoked: list[tuple[str, str]] = []
 
     def list_for(self, sub: str) -> tuple[Application, ...]:
-        return (Application("mailbox", "Buzón <i>", ("openid", "mailbox:read"), present(), None),)
+        return (Application("mailbox", "Buzón <i>", ("openid", "mailbox:read"), present(), None, START_URL),)
 
     def revoke(self, sub: str, client_id: str, now: datetime) -> bool:
         self.revoked.append((sub, client_id))

@@ -56,6 +56,8 @@ class _Form(HTMLParser):
         self.fields: dict[str, str] = {}
         self.ids: set[str] = set()
         self.actions: dict[str, str | None] = {}
+        self.hidden: dict[str, dict[str, str]] = {}
+        self._form: str | None = None
         self.focus: list[str] = []
         self.screen: str | None = None
         self.language: str | None = None
@@ -69,11 +71,19 @@ class _Form(HTMLParser):
         if tag == "body":
             self.screen = found.get("data-screen")
         if tag == "form" and found.get("id"):
-            self.actions[str(found["id"])] = found.get("action")
+            self._form = str(found["id"])
+            self.actions[self._form] = found.get("action")
+            self.hidden[self._form] = {}
         if tag == "input" and found.get("name"):
             self.fields[str(found["name"])] = found.get("value") or ""
+            if found.get("type") == "hidden" and self._form is not None:
+                self.hidden[self._form][str(found["name"])] = found.get("value") or ""
         if "autofocus" in found:
             self.focus.append(str(found.get("id")))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._form = None
 
 
 class Page:
@@ -89,7 +99,7 @@ class Page:
         parser.feed(self.text)
         self.screen, self.fields, self.ids = parser.screen, parser.fields, parser.ids
         self.focus = parser.focus
-        self.actions, self.language = parser.actions, parser.language
+        self.actions, self.language, self.hidden = parser.actions, parser.language, parser.hidden
 
     def __contains__(self, text: str) -> bool:
         return text in self.text
@@ -124,8 +134,7 @@ class Visitor:
         """Send a form of a page with these values in it; not followed."""
         found = self.get(page) if isinstance(page, str) else page
         assert form in found.actions, found.screen
-        token = {"csrf_token": found.fields["csrf_token"]}
-        return self.post(found.actions[form] or found.address, {**token, **fields})
+        return self.post(found.actions[form] or found.address, {**found.hidden[form], **fields})
 
     def follow(self, page: Page) -> Page:
         """The page that a 303 names."""

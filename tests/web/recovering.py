@@ -35,5 +35,6 @@ def begin(visitor: Visitor, services: Services) -> None:
 def hold(visitor: Visitor, services: Services, means: Means, **changed: Any) -> None:
     """Let this browser hold a permit that it came by in this way."""
     visitor.get("/login")
-    permit = services.passwords.permit("id-1", KNOWN, means, now()).to_json()
-    services.sessions.rows[visitor.cookie() or ""].data["permit"] = {**permit, **changed}
+    permit = {**services.passwords.permit("id-1", KNOWN, means, now()).to_json(), **changed}
+    held = {"permit": permit, "interaction": "", "prepared": None}
+    services.sessions.rows[visitor.cookie() or ""].data["permits"] = [["handle", held]]

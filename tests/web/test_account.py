@@ -72,6 +72,28 @@ def test_the_browser_may_sign_out_everywhere(person: Visitor, services: Services
     assert services.sign_in.everywhere == [True]
 
 
+@pytest.mark.parametrize(
+    ("days", "question", "verified", "title"),
+    [
+        (20, "concert", True, "Su cuenta está en orden"),
+        (20, "concert", False, "Verifique su correo"),
+        (20, None, False, "Elija su pregunta secreta"),
+        (2, "concert", False, "Es momento de cambiar su contraseña"),
+    ],
+)
+def test_an_account_is_in_order_only_where_nothing_is_left_to_do(
+    person: Visitor, doors: Doors, days: float, question: str | None, verified: bool, title: str
+) -> None:
+    doors.own.days, doors.own.question, doors.own.is_verified = days, question, verified
+    page = person.get("/account")
+    assert title in page
+    assert ("Su cuenta está en orden" in page) is (title == "Su cuenta está en orden")
+    # The way out, which needs no password to be typed.
+    assert ('id="next" href="/recover"' in page.text.replace('class="btn btn-gold" ', "")) is (
+        title == "Verifique su correo"
+    )
+
+
 # -- profile ---------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +177,12 @@ def test_access_is_taken_back_after_a_question(person: Visitor, doors: Doors) ->
     shown = person.follow(person.post("/account/applications/mailbox", fields(page)))
     assert doors.consents.revoked == [("id-1", "mailbox")]
     assert "Buzón &lt;i&gt; ya no tiene acceso a su cuenta." in shown
+
+
+@pytest.mark.spec("OIDC Core §4", "W-8")
+def test_an_application_that_can_be_opened_is_a_link_away(person: Visitor) -> None:
+    page = person.get("/account/applications")
+    assert '<a href="https://buzon.example/entrar?iss=x&amp;a=%22">Abrir <bdi>Buzón &lt;i&gt;</bdi></a>' in page
 
 
 @pytest.mark.spec("D-60")

@@ -1,5 +1,6 @@
 """`/activate`: from an invitation to an account, step by step (M14)."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -86,8 +87,9 @@ def test_a_refused_answer_keeps_the_second_step(
 
 def test_one_can_go_back_to_the_password(visitor: Visitor) -> None:
     second = visitor.follow(visitor.fill("form-activate", invited(visitor), **BOTH))
-    assert 'href="/activate?password=1"' in second
-    first = visitor.get("/activate?password=1")
+    back = re.search(r'id="back" href="([^"]+)"', second.text)
+    assert back is not None
+    first = visitor.get(back[1].replace("&amp;", "&"))
     assert "new_password" in first.ids
     assert visitor.follow(visitor.fill("form-activate", first, **BOTH)).fields["new_answer"] == ""
 
@@ -101,10 +103,13 @@ def test_the_second_step_does_not_open_without_the_first(visitor: Visitor, servi
 
 
 @pytest.mark.parametrize("code", ["never-was-one", "%00", "a" * 500])
-def test_an_invitation_that_is_worth_nothing_leads_to_support(visitor: Visitor, code: str) -> None:
+def test_an_invitation_that_is_worth_nothing_leads_to_another(visitor: Visitor, code: str) -> None:
     page = visitor.get("/activate/" + code)
     assert (page.status, page.screen) == (410, "link-dead")
     assert "Pida una nueva invitación a soporte." in page
+    # What the mail of the invitation says: the reminder sends another one.
+    assert "Use «¿Olvidó su contraseña?» y le enviaremos otra." in page
+    assert 'id="submit" href="/recover"' in page
     assert page.response.headers["Referrer-Policy"] == "no-referrer"
 
 
@@ -119,8 +124,8 @@ def test_an_invitation_that_ended_meanwhile_says_so(visitor: Visitor, services: 
 
 def test_an_invitation_is_for_as_long_as_it_says(visitor: Visitor, services: Services) -> None:
     invited(visitor)
-    permit = services.sessions.rows[visitor.cookie() or ""].data["permit"]
-    permit["expires_at"] = (now() - timedelta(seconds=1)).isoformat()
+    [[_, held]] = services.sessions.rows[visitor.cookie() or ""].data["permits"]
+    held["permit"]["expires_at"] = (now() - timedelta(seconds=1)).isoformat()
     assert visitor.get("/activate").status == 410
 
 

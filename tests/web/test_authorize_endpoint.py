@@ -175,7 +175,9 @@ def test_what_stands_in_query_and_body_is_refused(house: House) -> None:
     assert twice.status_code == 400
     for body in (b"{}", b""):
         page = house.visitor().post("/oauth/authorize", body, content_type="application/json")  # type: ignore[arg-type]
-        assert page.status == 400
+        assert (page.status, page.screen) == (415, "error")
+    page = house.visitor().post("/oauth/authorize", {})
+    assert (page.status, page.screen) == (400, "error")
 
 
 @pytest.mark.spec("P-2", "D-01", "D-04")
@@ -257,6 +259,29 @@ def test_the_endpoint_is_not_for_scripts_of_other_origins(house: House, origin: 
     ]
     for page in answers:
         assert not [name for name in page.response.headers if name[0].lower().startswith("access-control-")]
+
+
+@pytest.mark.spec("D-74", "P-14")
+@pytest.mark.parametrize("origin", ["null", "https://evil.example", "https://one.exampl"])
+def test_no_origin_is_reflected_and_none_has_credentials(house: House, origin: str) -> None:
+    visitor, headers = house.visitor(), {"Origin": origin}
+    allowed = {
+        "/oauth/token": visitor.post("/oauth/token", {"grant_type": "authorization_code"}, headers=headers),
+        "/oauth/userinfo": visitor.get("/oauth/userinfo", headers=headers),
+        "/oauth/jwks": visitor.get("/oauth/jwks", headers=headers),
+        "/oauth/introspect": visitor.post("/oauth/introspect", {"token": "x"}, headers=headers),
+        "/account": visitor.get("/account", headers=headers),
+        "/login": visitor.get("/login", headers=headers),
+    }
+    found = {address: page.response.headers.get("Access-Control-Allow-Origin") for address, page in allowed.items()}
+    # Those that a page's script may call with a code or a token in hand, by anybody, never with a cookie.
+    assert {address for address, each in found.items() if each is not None} == {
+        "/oauth/token",
+        "/oauth/userinfo",
+        "/oauth/jwks",
+    }
+    assert set(found.values()) == {"*", None}
+    assert not any("Access-Control-Allow-Credentials" in page.response.headers for page in allowed.values())
 
 
 @pytest.mark.spec("P-10", "P-16")
@@ -360,3 +385,17 @@ def test_what_the_discovery_document_says_is_so(house: House) -> None:
     assert "none" not in found["request_object_signing_alg_values_supported"]
     assert {"none", "login", "consent", "select_account", "create"} == set(found["prompt_values_supported"])
     assert {"query", "fragment", "form_post"} <= set(found["response_modes_supported"])
+
+
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"state=a", 303), (b"state=a\r\nX: y", 303), (b"state=\xf1", 400), (b"state=%ff", 400)]
+)
+def test_a_sign_out_by_post_is_sent_on_whatever_it_holds(house: House, body: bytes, status: int) -> None:
+    answer = house.visitor().client.post(
+        "/oauth/logout", data=body, content_type="application/x-www-form-urlencoded", base_url=ISSUER
+    )
+    assert answer.status_code == status
+    assert "X" not in answer.headers
+    if status == 303:
+        assert answer.headers["Location"].startswith("/oauth/logout?state=a")

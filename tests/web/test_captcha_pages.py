@@ -15,11 +15,12 @@ from idp.accounts.captcha import Captcha
 from idp.accounts.errors import CaptchaProblem
 from idp.blueprints import captcha as pages
 from idp.blueprints import signin
-from idp.db import Base, Store
+from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.settings import Settings
 from idp.web import assembly
 from idp.web.captcha import challenge, forget_challenge, fresh_challenge, problem_text, typed_answer
+from tests.tables import make_tables
 from tests.web.conftest import SECRET, Page, Visitor
 from tests.web.doors import Protocol, Sessions
 
@@ -62,7 +63,7 @@ def send() -> str:
 @pytest.fixture
 def captcha() -> Captcha:
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    Base.metadata.create_all(engine)
+    make_tables(engine)
     return Captcha(Ephemeral(Store(engine)), b"a key for tests")
 
 
@@ -149,7 +150,11 @@ def test_image_and_sound_are_given_to_their_browser(
     assert (response.status_code, response.mimetype) == (200, mimetype)
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["Vary"] == "Cookie"
-    expected = captcha.image(handle) if suffix == ".png" else captcha.sound(handle, "es-MX")
+    expected = (
+        captcha.image(handle, datetime.now(UTC))
+        if suffix == ".png"
+        else captcha.sound(handle, "es-MX", datetime.now(UTC))
+    )
     assert response.data == expected
 
 
@@ -188,7 +193,7 @@ def test_head_changes_nothing(visitor: Visitor, app: Flask) -> None:
 
 def test_players_get_the_part_they_ask_for(visitor: Visitor, captcha: Captcha) -> None:
     handle = visitor.get(PAGE).fields["captcha_handle"]
-    whole = captcha.sound(handle, "es-MX")
+    whole = captcha.sound(handle, "es-MX", datetime.now(UTC))
     part = visitor.client.get(f"/captcha/{handle}.wav", headers={"Range": "bytes=0-1"})
     assert (part.status_code, part.data) == (206, whole[:2])
     assert part.headers["Content-Range"] == f"bytes 0-1/{len(whole)}"
@@ -198,8 +203,8 @@ def test_players_get_the_part_they_ask_for(visitor: Visitor, captcha: Captcha) -
 def test_the_sound_speaks_the_language_of_the_page(visitor: Visitor, captcha: Captcha) -> None:
     page = visitor.get(f"{PAGE}?ui_locales=en")
     handle = page.fields["captcha_handle"]
-    assert visitor.client.get(f"/captcha/{handle}.wav").data == captcha.sound(handle, "en")
-    assert captcha.sound(handle, "en") != captcha.sound(handle, "es-MX")
+    assert visitor.client.get(f"/captcha/{handle}.wav").data == captcha.sound(handle, "en", datetime.now(UTC))
+    assert captcha.sound(handle, "en", datetime.now(UTC)) != captcha.sound(handle, "es-MX", datetime.now(UTC))
 
 
 @pytest.mark.spec("ux §5")

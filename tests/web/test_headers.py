@@ -1,12 +1,14 @@
 """What stands on every response, errors included, and what is too much."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
 from flask import Flask
 
 from idp import audit
+from idp.accounts.errors import AddressThrottled
 from idp.policy import FORM_BODY_MAX, PARAMETER_COUNT_MAX
 from idp.settings import Settings
 from idp.web.errors import render_error
@@ -111,6 +113,15 @@ def test_a_body_over_the_limit_is_refused(visitor: Visitor, services: Services) 
     assert services.sign_in.attempts == {}
 
 
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize("address", ["/login", "/nowhere", "/oauth/nowhere", "/static/icon.svg"])
+def test_a_query_that_is_no_text_is_refused(visitor: Visitor, address: str) -> None:
+    for query, is_text in (("ui_locales=\x80", False), ("ui_locales=%80", True), ("\xc3\xb1=1", True)):
+        answer = visitor.client.get(address, environ_overrides={"QUERY_STRING": query}, buffered=True)
+        assert (answer.status_code == 400) is not is_text
+        assert answer.status_code < 500
+
+
 @pytest.mark.spec("O-4")
 def test_too_many_parameters_are_refused(visitor: Visitor) -> None:
     many = "&".join(f"p{n}=1" for n in range(PARAMETER_COUNT_MAX + 1))
@@ -119,6 +130,35 @@ def test_too_many_parameters_are_refused(visitor: Visitor) -> None:
     assert Visitor(visitor.client.application).client.post("/login", data=many, content_type=form).status_code == 413
     few = "&".join(f"p{n}=1" for n in range(PARAMETER_COUNT_MAX))
     assert visitor.get("/login?" + few).status == 200
+
+
+@pytest.mark.spec("P-16")
+def test_a_stale_form_whose_page_cannot_be_made_is_no_fault(visitor: Visitor, services: Services) -> None:
+    visitor.submit(KNOWN, "wrong")
+    assert visitor.post("/login", {"username": KNOWN}).status == 400
+    services.captcha.open.clear()
+    services.captcha.failure = AddressThrottled(timedelta(minutes=2))
+    assert visitor.post("/login", {"username": KNOWN}).status == 429
+
+
+@pytest.mark.parametrize("language", ["es-MX", "en"])
+def test_an_error_says_when_by_the_clock_of_24_hours(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    monkeypatch.setattr("idp.web.errors.now", lambda: datetime(2026, 11, 25, 1, 51, 55, tzinfo=UTC))
+    text = visitor.get(f"/nowhere?ui_locales={language}").text
+    assert "24 nov 2026, 19:51 (" in text or "24 Nov 2026, 19:51 (" in text
+    assert ":55" not in text
+
+
+@pytest.mark.spec("P-16")
+def test_a_page_form_is_taken_in_one_way_only(visitor: Visitor) -> None:
+    page = visitor.get("/login")
+    token = page.fields["csrf_token"]
+    multipart = visitor.client.post("/login", data={"csrf_token": token}, content_type="multipart/form-data")
+    assert multipart.status_code == 415
+    assert visitor.client.post("/login", data={"csrf_token": token}).status_code == 400
+    assert visitor.client.post("/nowhere", data=b"{}", content_type="application/json").status_code == 404
 
 
 @pytest.mark.spec("D-68")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from idp.accounts.errors import UsernameLocked
 from idp.accounts.permits import Means
 from idp.policy import PERMIT_LIFETIME
 from idp.web.current import now
@@ -187,8 +188,8 @@ def test_the_question_can_be_changed_there_too(
 @pytest.mark.parametrize("extra", ["usuario", "username", "account_id", "epoch", "permit", "means"])
 def test_nothing_in_the_form_says_whose_password_it_is(visitor: Visitor, services: Services, extra: str) -> None:
     page = answer(visitor)
-    token = page.fields["csrf_token"]
-    sent = visitor.post(f"/recover/password?{extra}={UNKNOWN}", {"csrf_token": token, **BOTH, extra: UNKNOWN})
+    fields = {**page.hidden["form-password"], **BOTH, extra: UNKNOWN}
+    sent = visitor.post(f"/recover/password?{extra}={UNKNOWN}", fields)
     assert sent.status == 303
     assert services.passwords.set_by == [(KNOWN, "question")]
 
@@ -279,6 +280,17 @@ def test_the_change_goes_on_to_where_the_person_was_going(visitor: Visitor, serv
     assert "Use al menos 8 caracteres." in again
     sent = visitor.fill("form-password", again, **BOTH)
     assert sent.response.headers["Location"] == "/oauth/authorize?interaction=handle"
+
+
+@pytest.mark.spec("L-5", "L-8")
+def test_a_change_form_whose_user_was_locked_meanwhile_says_so(visitor: Visitor, services: Services) -> None:
+    page = visitor.follow(visitor.submit(EXPIRED, PASSWORD))
+    services.sign_in.failure = UsernameLocked()
+    locked = visitor.follow(visitor.fill("form-password", page, **BOTH))
+    services.sign_in.failure = None
+    assert locked.screen == "locked"
+    assert visitor.get("/account").status == 303
+    assert visitor.get("/password").status == 303
 
 
 def test_a_change_form_left_open_too_long_begins_again(visitor: Visitor, services: Services) -> None:

@@ -151,7 +151,7 @@ def test_the_reminder_says_when_and_never_where_to(visitor: Visitor, services: S
 
 def test_after_the_wait_another_reminder_can_be_asked_for(visitor: Visitor, services: Services) -> None:
     visitor.follow(visitor.fill("form-reminder", ask(visitor)))
-    kept = services.sessions.rows[visitor.cookie() or ""].data["recover"]
+    [[_, kept]] = services.sessions.rows[visitor.cookie() or ""].data["recoveries"]
     kept["sent_at"] = (now() - timedelta(minutes=4, seconds=30)).isoformat()
     assert "Podrá pedir otro enlace en 1 minuto." in visitor.get("/recover/sent")
     kept["sent_at"] = (now() - timedelta(minutes=5)).isoformat()

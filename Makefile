@@ -55,7 +55,7 @@ spec: install ## which requirement is proven by which test (SPEC=FILE: and which
 
 lock: $(VENV)/.made ## pin the newest versions that fit requirements/*.in, with hashes
 	$(PIP) uv
-	for name in runtime demo dev node; do \
+	for name in runtime demo tracing dev node; do \
 		uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 			--no-emit-index-url --no-annotate --no-header \
 			requirements/$$name.in --output-file requirements/$$name.txt; \

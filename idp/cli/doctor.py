@@ -258,7 +258,10 @@ def _check_tracing() -> Findings:
         import opentelemetry.sdk  # noqa: F401  # whether it is there is the question
     except ImportError:
         yield Finding(
-            WARN, "tracing", "a collector is configured, the packages are missing", "pip install llavero[tracing]"
+            WARN,
+            "tracing",
+            "a collector is configured, the packages are missing",
+            "pip install --require-hashes -r requirements/tracing.txt",
         )
     else:
         yield Finding(OK, "tracing", "traces go to the collector of the environment")

@@ -81,6 +81,7 @@ class Metrics:
         )
         # Found again by a plain look: labels() takes a lock and builds a tuple each time.
         self._known: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._counters: dict[tuple[Counted, str], tuple[Counter, ...]] = {}
 
     def request(self, endpoint: str, status: str, seconds: float) -> None:
         """Note an answered request. `status` is the three digits."""
@@ -94,20 +95,27 @@ class Metrics:
     # -- meters.Listener ---------------------------------------------------------------------------------------------
 
     def count(self, what: Counted, label: str, number: int) -> None:
+        counters = self._counters.get((what, label))
+        if counters is None:
+            counters = self._counters[what, label] = tuple(self._find(what, label))
+        for counter in counters:
+            counter.inc(number)
+
+    def _find(self, what: Counted, label: str) -> Iterator[Counter]:
         if what is Counted.EVENT:
-            self._events.labels(label).inc(number)
+            yield self._events.labels(label)
             if label in _SIGN_INS:
-                self._sign_ins.labels(_SIGN_INS[label]).inc(number)
+                yield self._sign_ins.labels(_SIGN_INS[label])
             elif label in _LOCKS:
-                self._locks.labels(_LOCKS[label]).inc(number)
+                yield self._locks.labels(_LOCKS[label])
         elif what is Counted.TOKENS:
-            self._tokens.labels(label).inc(number)
+            yield self._tokens.labels(label)
         elif what is Counted.CAPTCHA:
-            self._captchas.labels(label).inc(number)
+            yield self._captchas.labels(label)
         elif what is Counted.MAIL:
-            self._mails.labels(label).inc(number)
+            yield self._mails.labels(label)
         else:
-            self._job_failures.labels(label).inc(number)
+            yield self._job_failures.labels(label)
 
     def time(self, what: Timed, label: str, seconds: float) -> None:
         if what is Timed.COMMIT:

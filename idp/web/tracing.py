@@ -1,7 +1,7 @@
 """OpenTelemetry traces, where the environment asks for them: a span for each request, others for what it waits for.
 
 Configured by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, …).
-Without them nothing is imported and nothing runs. The packages are an extra: `pip install llavero[tracing]`.
+Without them nothing is imported and nothing runs. The packages are an extra: requirements/tracing.txt.
 """
 
 import logging
@@ -40,7 +40,7 @@ def make_tracer() -> Any | None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        _log.warning("tracing: a collector is configured, the packages are missing: pip install llavero[tracing]")
+        _log.warning("tracing: a collector is configured, the packages are missing; see docs/operations.md")
         return None
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go before this name.
     named = Resource({SERVICE_NAME: "llavero"}).merge(Resource.create())

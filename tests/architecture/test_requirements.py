@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = {"idp", "idp_kit", "invoice_mailbox", "demo", "tests", "tools", "bench"}
 BROUGHT_ALONG = {"werkzeug", "jinja2", "markupsafe", "wtforms", "_typeshed"}
 """Parts of Flask and Flask-WTF, and what only type checkers see."""
-EVERYTHING = ("runtime", "demo", "dev")
+EVERYTHING = ("runtime", "demo", "tracing", "dev")
 
 
 def _names(path: Path, pattern: str) -> set[str]:
@@ -45,7 +45,7 @@ def _imports(folder: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("folder", "lists"),
     [
-        ("idp", ("runtime",)),
+        ("idp", ("runtime", "tracing")),
         ("kit/idp_kit", ("runtime",)),
         ("migrations", ("runtime",)),
         ("examples", ("runtime", "demo")),

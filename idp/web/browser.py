@@ -2,7 +2,7 @@
 
 Flask's `session` is backed by the row that the cookie's digest finds. Nothing is read before somebody looks into it,
 so machine endpoints, which never do, cost no query. A HEAD request is nobody's, and so is a form that another site
-sent: they may change nothing (W-5).
+sent without it: they may change nothing (W-5).
 """
 
 import hashlib
@@ -153,7 +153,7 @@ class BrowserSessions(SessionInterface):
         return urlsafe_b64encode(hmac.digest(self._state_key, browser.sid.encode(), hashlib.sha256)[:24]).decode()
 
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002 - Flask's signature
-        if _is_nobodys(request):
+        if _is_nobodys(request, self.cookie_name):
             return BrowserSession(None)
         return BrowserSession(request.cookies.get(self.cookie_name))
 
@@ -162,7 +162,7 @@ class BrowserSessions(SessionInterface):
         if not kept.is_touched:
             return
         response.vary.add("Cookie")
-        if _is_nobodys(request):
+        if _is_nobodys(request, self.cookie_name):
             return
         kept.save()
         attributes: dict[str, Any] = {"path": "/", "secure": self._secure, "httponly": True, "samesite": "Lax"}
@@ -184,10 +184,12 @@ class BrowserSessions(SessionInterface):
             response.delete_cookie(self.state_cookie_name, httponly=False, **attributes)
 
 
-def _is_nobodys(request: Request) -> bool:
+def _is_nobodys(request: Request, cookie_name: str) -> bool:
     # A form of another site comes without our cookie (SameSite=Lax). The page that refuses it must not put a new one
     # over that of whoever is signed in here: any site could sign them out.
-    return request.method == "HEAD" or (request.method == "POST" and is_foreign())
+    return request.method == "HEAD" or (
+        request.method == "POST" and cookie_name not in request.cookies and is_foreign()
+    )
 
 
 def _kept() -> BrowserSession:

@@ -24,8 +24,11 @@ PAGES = (
     "/password",
     "/activate",
     "/consent",
+    "/oauth/authorize",
     "/oauth/logout",
     "/logout/confirm",
+    "/device",
+    "/device/confirm",
     "/account/password",
     "/account/question",
     "/account/profile",
@@ -34,7 +37,15 @@ PAGES = (
     "/account/extend",
     "/account/applications/buzon",
 )
-MACHINES = ("/oauth/token", "/oauth/introspect", "/oauth/revoke", "/oauth/userinfo")
+MACHINES = (
+    "/oauth/token",
+    "/oauth/introspect",
+    "/oauth/revoke",
+    "/oauth/userinfo",
+    "/oauth/par",
+    "/oauth/device_authorization",
+    "/oauth/register",
+)
 ODD_TYPES = (
     "multipart/form-data; boundary=x",
     "multipart/form-data",

@@ -17,12 +17,6 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.commands.core import Script
-from redis.exceptions import RedisError
-from redis.retry import Retry
-
 from idp import policy
 from idp.db import StoreUnavailable
 
@@ -58,7 +52,7 @@ def digest(key: str) -> str:
 
 _ROOT = "llavero"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_MICROSECOND = timedelta.resolution
 
 # ARGV[1] is a fresh name, [2] now, [3] the run of the server as this process knows it, [4] kind and digest. All
 # instants are the caller's, in microseconds (O-7), 0 from who has none; Redis's own clock only clears away
@@ -138,7 +132,14 @@ class Volatile:
     """
 
     def __init__(self, url: str) -> None:
+        # Here, since it is large, brings OpenTelemetry along where that is installed, and most have no Redis.
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+        from redis.retry import Retry
+
         seconds = policy.REDIS_TIMEOUT.total_seconds()
+        self._away = (RedisError, OSError)
         self._redis: Any = Redis.from_url(
             url,
             socket_timeout=seconds,
@@ -149,7 +150,7 @@ class Volatile:
         )
         self._run = ""
         self._away_until = 0.0
-        self._scripts: dict[str, Script] = {
+        self._scripts: dict[str, Any] = {
             text: self._redis.register_script(_PRELUDE + text)
             for text in (_PUT, _GET, _TAKE, _CLAIM, _HIT, _HITS, _DROP)
         }
@@ -209,7 +210,7 @@ class Volatile:
         given = [_fresh_name(), _stamp(now), self._run, f"{kind}:{digest(key)}", *arguments]
         try:
             return self._scripts[script](keys=[_ROOT], args=given)
-        except (RedisError, OSError) as error:
+        except self._away as error:
             # The error's text may hold an argument: it goes to the chained cause only.
             self._away_until = time.monotonic() + policy.REDIS_PAUSE.total_seconds()
             raise StoreUnavailable(type(error).__name__) from error

@@ -75,15 +75,16 @@ class Services:
     protocol: ProtocolServer
 
     def missing(self, now: datetime) -> tuple[str, ...]:
-        """What this node lacks to serve, by the words of `Part`; nothing: it is ready (O-3)."""
+        """What this node lacks to serve, by the words of `Part`; nothing: it is ready (O-3).
+
+        Redis is no part: without it tokens go on, and a node taken out would end that, too (decision 0014).
+        """
         found = []
         try:
             if not schema.is_current(schema.find_present(self.store)):
                 found.append(Part.MIGRATIONS)
             else:
                 installation.prove_writable(self.store, now)
-                # Of a kind that lives in Redis, where the deployment has one.
-                self.ephemeral.get("captcha_wait", "readiness", now=now)
         except StoreUnavailable:
             found.append(Part.STORE)
         try:

@@ -251,10 +251,11 @@ class Tokens(StoredGrants):
         return ActiveToken(claims, grant, subject)
 
     def _restored_at(self) -> int:
-        """When a backup was last restored, in whole seconds. Asked once: it happens while no process runs."""
+        """The first second whose tokens no restore has made void. Asked once: it happens while no process runs."""
         if self._restored is None:
             found = installation.find_restored_at(self._store)
-            self._restored = 0 if found is None else int(found.timestamp())
+            # `iat` is in whole seconds: what was issued in the second of the restore counts as issued before it.
+            self._restored = 0 if found is None else int(found.timestamp()) + 1
         return self._restored
 
     def revoke_access_token(self, claims: Mapping[str, Any], *, now: datetime, tx: Connection) -> None:

@@ -35,8 +35,11 @@ class Caller(threading.Thread):
         """Answers that began and did not end."""
 
     def run(self) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=ENDS_WITHIN)) as connection:
+            self._ask_on(connection)
+
+    def _ask_on(self, connection: http.client.HTTPConnection) -> None:
         body = urlencode({"grant_type": "client_credentials"})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ENDS_WITHIN)
         while True:
             try:
                 connection.request("POST", "/oauth/token", body, self.headers)

@@ -4,13 +4,18 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from demo.commands import run_program, write_private
 from demo.places import Places
+from idp.accounts.errors import PasswordRefused
+from idp.accounts.passwords import check_new_password
+from idp.accounts.usernames import parse_username
 
+_CONSONANTS = "bdfgklmnprstvz"
 ORGANIZATION = "EKU9003173C9"
 QUESTION = "dish"
 ANSWER = "Chiles en nogada"
@@ -50,11 +55,15 @@ USERS = (
 )
 
 
-def make_password() -> str:
+def make_password(username: str) -> str:
     """A password by the provider's rules that is easy to type: two made-up words round four digits."""
-    words = ["".join(secrets.choice("bdfgklmnprstvz") + secrets.choice("aeiou") for _ in range(3)) for _ in range(2)]
-    digits = f"{secrets.randbelow(10_000):04d}"
-    return f"{words[0].capitalize()}-{digits}-{words[1].capitalize()}"
+    while True:
+        words = ["".join(secrets.choice(_CONSONANTS) + secrets.choice("aeiou") for _ in range(3)) for _ in range(2)]
+        password = f"{words[0].capitalize()}-{secrets.randbelow(10_000):04d}-{words[1].capitalize()}"
+        # Chance may put the name into it: "demo" is one.
+        with suppress(PasswordRefused):
+            check_new_password(password, username=parse_username(username), brand_words=["Llavero"])
+            return password
 
 
 def read_users(places: Places) -> dict[str, dict[str, Any]]:
@@ -69,7 +78,7 @@ def add_people(places: Places, environment: Mapping[str, str], say: Callable[[st
     """Make the accounts that are missing, in one process of their own, since only that one has the demo's settings."""
     users = read_users(places)
     for user in USERS:
-        users.setdefault(user.username, {"kind": user.kind, "password": make_password()})
+        users.setdefault(user.username, {"kind": user.kind, "password": make_password(user.username)})
     # Written before any account is made: a run that is cut short leaves no account with an unknown password.
     write_private(places.users_file, json.dumps(users, indent=2, ensure_ascii=False) + "\n")
     for made in run_program([sys.executable, "-m", "demo.accounts"], environment).splitlines():

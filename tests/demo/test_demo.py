@@ -25,11 +25,19 @@ PATIENCE = 90.0
 
 
 def test_passwords_keep_the_rules() -> None:
-    passwords = {make_password() for _ in range(200)}
+    passwords = {make_password(USERS[0].username) for _ in range(200)}
     assert len(passwords) == 200
     for password in passwords:
         assert re.fullmatch(r"[A-Z][a-z]{5}-\d{4}-[A-Z][a-z]{5}", password)
         check_new_password(password, username=parse_username(USERS[0].username), brand_words=["llavero"])
+
+
+def test_a_password_never_names_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    # By chance the first words are the name of this one.
+    chosen = iter("demobi" + "kalasa" + "rutope" + "kalasa")
+    monkeypatch.setattr("demo.people.secrets.choice", lambda _letters: next(chosen))
+    monkeypatch.setattr("demo.people.secrets.randbelow", lambda _end: 2847)
+    assert make_password("adm.demo") == "Rutope-2847-Kalasa"
 
 
 @contextmanager

@@ -35,10 +35,12 @@ def services(tmp_path: Path) -> Services:
 
 def test_each_standing_is_found(services: Services) -> None:
     now = datetime.now(UTC)
-    remembered: dict[str, dict[str, Any]] = {user.username: {"password": make_password()} for user in USERS}
+    remembered: dict[str, dict[str, Any]] = {
+        user.username: {"password": make_password(user.username)} for user in USERS
+    }
     _make(services, KINDS["client"], remembered[KINDS["client"].username]["password"], now)
     _make(services, KINDS["expired"], remembered[KINDS["expired"].username]["password"], now - timedelta(days=31))
-    _make(services, KINDS["locked"], make_password(), now)
+    _make(services, KINDS["locked"], make_password(KINDS["locked"].username), now)
     _make(services, KINDS["expiring"], remembered[KINDS["expiring"].username]["password"], now)
     services.lifecycle.disable(KINDS["expiring"].username, now)
     _make(services, KINDS["invited"], None, now)
@@ -85,7 +87,7 @@ def test_the_greeting_says_how_things_stand(
     tmp_path: Path, kind: str, standing: Standing, shown: str, hidden: str
 ) -> None:
     places = Places.from_environment({"DEMO_INSTANCE": str(tmp_path)})
-    passwords = {user.username: make_password() for user in USERS}
+    passwords = {user.username: make_password(user.username) for user in USERS}
     places.users_file.write_text(_as_json(passwords))
     standings = {user.username: Standing.GOOD for user in USERS} | {KINDS[kind].username: standing}
     text = describe(places, standings)

@@ -4,6 +4,7 @@ SQLite gives a copy of its file. PostgreSQL gives each table as COPY writes it, 
 PostgreSQL's own is needed, and none of its versions.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -65,7 +66,7 @@ def put_in_place(store: Store, file: Path, *, aside: Path) -> bool:
     """
     target = Path(str(store.engine.url.database))
     store.engine.dispose()
-    existed = target.exists()
+    existed = target.exists() and target.stat().st_size > 0
     if existed:
         with closing(sqlite3.connect(target, timeout=1)) as connection:
             try:
@@ -76,7 +77,11 @@ def put_in_place(store: Store, file: Path, *, aside: Path) -> bool:
                     "another process has the database open: stop servers and workers first"
                 ) from error
         target.rename(aside)
+    for ending in ("-wal", "-shm", "-journal"):
+        # Of a file that somebody took away: SQLite would play it into the new one.
+        target.with_name(target.name + ending).unlink(missing_ok=True)
     file.rename(target)
+    sync_folder(target.parent)
     return existed
 
 
@@ -114,6 +119,15 @@ def _take_sqlite(store: Store, folder: Path) -> tuple[str, dict[str, int]]:
 def _check(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
         raise SnapshotProblem("SQLite finds the database damaged: PRAGMA integrity_check says more")
+
+
+def sync_folder(folder: Path) -> None:
+    """Have on the disk which names stand in `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 # -- PostgreSQL ------------------------------------------------------------------------------------------------------

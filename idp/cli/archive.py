@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from idp.snapshot import sync_folder
+
 MANIFEST = "manifest.json"
 _FORMAT = 1
 _MEMBER = re.compile(r"(?:database|keys)/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,150}")
@@ -58,7 +60,7 @@ def write(path: Path, folder: Path, facts: Mapping[str, Any]) -> str:
         os.link(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return _sum(path)
 
 
@@ -122,11 +124,3 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 def _sum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -40,8 +40,10 @@ ACCOUNTS = {
     "EKU9003173C9": (),
     "KICR630120NX3": (),
     "CT.KICR630120NX3": ("--organization", "EKU9003173C9"),
+    "usr.KICR630120NX3": (),
     "usr.XIA190128J61": (),
 }
+"""Each test that signs in at the mailbox has one of its own: consent, once given, is not asked for again."""
 SCOPES = ("openid", "profile", "rfc", "offline_access", "mailbox:read", "mailbox:download")
 
 

@@ -78,18 +78,22 @@ class Side:
         return found
 
     def authorization_query(self, scope: str, **more: str) -> str:
-        return self.paths["authorize"] + "?" + urlencode(
-            {
-                "response_type": "code",
-                "client_id": self.client_id,
-                "redirect_uri": REDIRECT,
-                "scope": scope,
-                "state": "estado",
-                "nonce": "una-vez",
-                "code_challenge": CHALLENGE,
-                "code_challenge_method": "S256",
-                **more,
-            }
+        return (
+            self.paths["authorize"]
+            + "?"
+            + urlencode(
+                {
+                    "response_type": "code",
+                    "client_id": self.client_id,
+                    "redirect_uri": REDIRECT,
+                    "scope": scope,
+                    "state": "estado",
+                    "nonce": "una-vez",
+                    "code_challenge": CHALLENGE,
+                    "code_challenge_method": "S256",
+                    **more,
+                }
+            )
         )
 
     def redemption(self, code: str) -> str:
@@ -99,8 +103,10 @@ class Side:
     def sign_in_tokens(self, number: int, *, refresh: bool = False) -> dict[str, Any]:
         """What one flow gives the browser of this number."""
         cookie = self.cookies[number % len(self.cookies)]
-        query = self.authorization_query(self.refresh_scope, **self.refresh_parameters) if refresh else (
-            self.authorization_query(SCOPE)
+        query = (
+            self.authorization_query(self.refresh_scope, **self.refresh_parameters)
+            if refresh
+            else (self.authorization_query(SCOPE))
         )
         answer = requests.get(self.url + query, headers={"Cookie": cookie}, allow_redirects=False, timeout=10)
         location = answer.headers.get("Location", "")

@@ -77,7 +77,7 @@ class Checker:
         """An access token; where it is a JWT, one that verifies."""
         token = answer["access_token"]
         self.once(token)
-        if answer["token_type"].lower() != "bearer" or not 0 < answer["expires_in"]:
+        if answer["token_type"].lower() != "bearer" or not answer["expires_in"] > 0:
             self.side.fail(f"gave a token of another kind: {answer}")
         if token.count(".") == 2:
             self._verify(token)

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from idp.db import Base, UtcDateTime, prepare
+from idp.db import Base, UtcDateTime
+from idp.prepared import Prepared
 
 
 class Event(enum.StrEnum):
@@ -91,7 +92,7 @@ _NOWHERE = Origin()
 origin: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
 
 _COLUMNS = ("at", "event", "account_id", "client_id", "request_id", "address", "detail")
-_append = prepare(insert(AuditEvent), _COLUMNS)
+_APPEND = Prepared(insert(AuditEvent), inserts=_COLUMNS)
 
 
 def record(
@@ -105,7 +106,7 @@ def record(
 ) -> None:
     """Append one event inside the transaction it describes. `detail` holds no secret and no raw unknown username."""
     where = origin.get()
-    _append(
+    _APPEND.run(
         tx,
         {
             "at": now,

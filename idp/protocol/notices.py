@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from idp import audit, policy
 from idp.db import Store, StoreUnavailable
+from idp.prepared import Prepared
 from idp.protocol.clients import Client, Clients
 from idp.protocol.fetch import FetchProblem
 from idp.protocol.messages import with_parameters
@@ -34,11 +35,12 @@ _ERROR_LENGTH_MAX = 200
 _OWN_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-def _prepare_remember(own_insert: Callable[..., Any]) -> Any:
+def _prepare_remember(own_insert: Callable[..., Any]) -> Prepared:
     statement = own_insert(_S)
-    return statement.on_conflict_do_update(
+    statement = statement.on_conflict_do_update(
         index_elements=["sid", "client_id"], set_={"expires_at": statement.excluded.expires_at}
     )
+    return Prepared(statement, inserts=("sid", "client_id", "account_id", "expires_at"))
 
 
 _REMEMBER = {name: _prepare_remember(own_insert) for name, own_insert in _OWN_INSERTS.items()}
@@ -53,7 +55,7 @@ _NOTICE = (_D.id, _D.client_id, _D.account_id, _D.sid, _D.attempts)
 def remember_client(tx: Connection, sid: str, client_id: str, account_id: str, expires_at: datetime) -> None:
     """Note that a client has tokens of this session, so that it is told of its end; `expires_at` is the latest end."""
     row = {"sid": sid, "client_id": client_id, "account_id": account_id, "expires_at": expires_at}
-    tx.execute(_REMEMBER[tx.dialect.name], row)
+    _REMEMBER[tx.dialect.name].run(tx, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from idp.web import assets, branding, errors, headers, i18n, limits
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
-from idp.web.machine import TokenEndpoint
+from idp.web.machine import MachineEndpoints
 from idp.web.moments import calendar_days, moment_text
 from idp.web.proxies import TrustedProxies
 
@@ -37,7 +37,7 @@ def install(app: Flask, services: "Services") -> None:
     app.session_interface = BrowserSessions(
         secure=settings.is_secure, state_key=_derived(settings.secret_key, b"browser-state").encode()
     )
-    app.wsgi_app = TokenEndpoint(  # type: ignore[method-assign]
+    app.wsgi_app = MachineEndpoints(  # type: ignore[method-assign]
         app, app.wsgi_app, services, secure=settings.is_secure
     )
     if settings.trusted_proxies:

@@ -25,10 +25,9 @@ from idp.blueprints import (
 from idp.db import engine_options
 from idp.settings import Settings
 from idp.web import assembly
-from idp.web.extensions import csrf, db, migrate
+from idp.web.extensions import csrf, db
 from idp.wiring import build_services
 
-ROOT = Path(__file__).resolve().parent.parent
 MACHINE_BLUEPRINTS = (token.blueprint, par.blueprint, registration.blueprint, wellknown.blueprint)
 """Called with a token or a secret in hand, never by a form of ours: no CSRF token, no session."""
 PAGE_BLUEPRINTS = (
@@ -64,7 +63,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings.database_url.startswith("sqlite:///"):
         Path(settings.database_url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     db.init_app(app)
-    migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True)
     with app.app_context():
         services = build_services(settings, db.engine)
     assembly.install(app, services)

@@ -4,7 +4,6 @@ from urllib.parse import urlsplit
 
 from flask import g, request
 from flask_babel import Babel
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
@@ -45,6 +44,5 @@ def _origin(url: str) -> tuple[str, str, int | None] | None:
 
 
 db = SQLAlchemy(model_class=Base)
-migrate = Migrate()
 csrf = FormProtection()
 babel = Babel()

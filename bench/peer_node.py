@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,7 @@ def _serve(
         own["REDIS_URL"] = redis_url
     node = shutil.which("node")
     assert node is not None
-    log_path = folder / "server.log"
+    log_path, begun = folder / "server.log", time.perf_counter()
     with log_path.open("ab") as log:
         process = start_server(
             [node, str(installed / "server.mjs")], folder=installed, environment=clean_environment(own), log=log
@@ -102,6 +103,7 @@ def _serve(
     port = int(str(settings["port"]))
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}/.well-known/openid-configuration", process, log_path)
+        started = time.perf_counter() - begun
         side = Side(
             name,
             port,
@@ -111,7 +113,7 @@ def _serve(
             log_path,
             machine_scope="api:read",
             refresh_scope=f"{SCOPE} keep",
-            durable=False,
+            first_answer_after=started,
         )
         side.learn()
         side.cookies = [_sign_in(side, f"persona{number}") for number in range(BROWSERS)]

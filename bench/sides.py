@@ -3,8 +3,9 @@
 import json
 import secrets
 import subprocess
+import time
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -47,7 +48,15 @@ class Side:
     cookies: list[str] = field(default_factory=list)
     """Of signed-in browsers, as they are sent."""
     issuer: str = ""
-    durable: bool = True
+    first_answer_after: float = 0.0
+    """Seconds from the start of its processes; looked for ten times a second."""
+    sign_in: Callable[[int], object] | None = None
+    """Sign in with a password as a new browser; for peers that have passwords."""
+    connections: int = 32
+    machine_client: str | None = None
+    """Where a client has one grant type only: the id of the one for W1, of the same secret."""
+    introspection_needs_scope: str | None = None
+    """Where introspection asks for a token of this scope instead of the client's secret."""
 
     @property
     def url(self) -> str:
@@ -55,7 +64,14 @@ class Side:
 
     @property
     def basic(self) -> str:
-        return "Basic " + b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode()
+        return self._basic(self.client_id)
+
+    @property
+    def machine_basic(self) -> str:
+        return self._basic(self.machine_client or self.client_id)
+
+    def _basic(self, client_id: str) -> str:
+        return "Basic " + b64encode(f"{client_id}:{self.client_secret}".encode()).decode()
 
     def learn(self) -> None:
         """Read the addresses from its discovery document."""
@@ -128,9 +144,12 @@ class Side:
         """What the whole process tree has used so far, its store included."""
         return sum(sum(cpu_seconds(process).values()) for process in self.processes)
 
-    def memory_mib(self) -> float:
-        """Proportional set size of the whole tree: what would be free without it; shared pages count once."""
-        return sum(memory_of(process) for process in self.processes)
+    def memory_mib(self, kind: str = "Pss:") -> float:
+        """Proportional set size of the whole tree: what would be free without it, since shared pages count once.
+
+        `Rss:` counts them once for each process.
+        """
+        return sum(memory_of(process, kind) for process in self.processes)
 
     def fail(self, reason: str) -> None:
         """End the run with the last that the server wrote."""
@@ -142,14 +161,14 @@ class SideFailed(Exception):
     """A provider did not do what it was asked; the text says what came instead."""
 
 
-def memory_of(process: "subprocess.Popen[bytes]") -> float:
-    """MiB, proportional set size, of every process of this one's session."""
+def memory_of(process: "subprocess.Popen[bytes]", kind: str = "Pss:") -> float:
+    """MiB of every process of this one's session."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             if int(stat.read_text().rpartition(")")[2].split()[3]) == process.pid:
                 rollup = (stat.parent / "smaps_rollup").read_text().splitlines()
-                total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+                total += next(int(line.split()[1]) for line in rollup if line.startswith(kind))
     return total / 1024
 
 
@@ -160,7 +179,9 @@ def cookies_of(session: requests.Session) -> str:
 @contextmanager
 def ours(folder: Path, *, workers: int = 2, usernames: Sequence[str] = USERNAMES, **settings: str) -> Iterator[Side]:
     """`idp serve` as an operator starts it, over SQLite."""
-    with provider_in(folder, IDP_TRUSTED_PROXIES="127.0.0.1/32", **settings) as provider:
+    with provider_in(
+        folder, **{"IDP_TRUSTED_PROXIES": "127.0.0.1/32", "IDP_TEST_CAPTCHA_SOCKET": "", **settings}
+    ) as provider:
         made = json.loads(
             provider.idp(
                 *("client", "add", "banco", "--redirect-uri", REDIRECT, "--first-party", "--json"),
@@ -170,7 +191,9 @@ def ours(folder: Path, *, workers: int = 2, usernames: Sequence[str] = USERNAMES
         )
         for username in usernames:
             provider.add_account(username, password=PASSWORD_HASHED_ONCE)
+        begun = time.perf_counter()
         provider.start(workers)
+        started = time.perf_counter() - begun
         assert provider.process is not None
         side = Side(
             "llavero",
@@ -183,14 +206,18 @@ def ours(folder: Path, *, workers: int = 2, usernames: Sequence[str] = USERNAMES
             machine_scope="api:read",
             refresh_scope=f"{SCOPE} offline_access",
         )
+        side.first_answer_after = started
+        side.sign_in = lambda number: sign_in_here(
+            side, usernames[number % len(usernames)], f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        )
         side.learn()
         for number, username in enumerate(usernames):
-            side.cookies.append(sign_in_here(side, username, f"10.9.{number}.1"))
+            side.cookies.append(sign_in_here(side, username, f"10.9.{number}.1", and_look=True))
         yield side
 
 
-def sign_in_here(side: Side, username: str, address: str) -> str:
-    """Sign in at ours as a browser of this address does; the cookie."""
+def sign_in_here(side: Side, username: str, address: str, *, and_look: bool = False) -> str:
+    """Sign in at ours as a browser of this address does; the cookies, with `and_look` as the next page left them."""
     with requests.Session() as session:
         session.headers["X-Forwarded-For"] = address
         page = session.get(f"{side.url}/login", timeout=30).text
@@ -198,6 +225,8 @@ def sign_in_here(side: Side, username: str, address: str) -> str:
         answer = session.post(f"{side.url}/login", data=form, allow_redirects=False, timeout=30)
         if answer.status_code != 303 or answer.headers["Location"] != "/account":
             side.fail(f"did not sign in: {answer.status_code} {answer.headers.get('Location')}")
+        if and_look:
+            session.get(f"{side.url}/account", timeout=30)
         return cookies_of(session)
 
 

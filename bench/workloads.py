@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import requests
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from bench.generator import Plan, Report, Request, load, read_answers
 from bench.sides import REDIRECT, Side
-
-CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +94,17 @@ class Checker:
         return claims
 
 
-def measure(side: Side, workload: Workload, seconds: float, folder: Path, connections: int = CONNECTIONS) -> Round:
+def measure(side: Side, workload: Workload, seconds: float, folder: Path) -> Round:
     """Load the side once and check every answer."""
     plan = workload.plan(side)
     cpu = side.cpu_seconds()
-    report, answers = load(side.url, plan, connections, seconds, folder)
+    report, answers = load(side.url, plan, side.connections, seconds, folder)
     cpu = side.cpu_seconds() - cpu
     checker, checked = Checker(side), 0
     for status, text, times in read_answers(answers):
         workload.check(checker, status, text)
         checked += times
-    _judge(side, report, checked, connections)
+    _judge(side, report, checked)
     return Round(
         side.name,
         workload.name,
@@ -119,9 +118,9 @@ def measure(side: Side, workload: Workload, seconds: float, folder: Path, connec
     )
 
 
-def _judge(side: Side, report: Report, checked: int, connections: int) -> None:
+def _judge(side: Side, report: Report, checked: int) -> None:
     # Of each connection's last answers the generator may not have written all.
-    if report.errors or report.requests - checked > 2 * connections or not checked:
+    if report.errors or report.requests - checked > 2 * side.connections or not checked:
         side.fail(f"reports {report}, and {checked} answers are right")
 
 
@@ -136,7 +135,8 @@ def _plan_client_credentials(side: Side) -> Plan:
     body = "grant_type=client_credentials"
     if side.machine_scope is not None:
         body += f"&scope={side.machine_scope}"
-    return Plan("distinct", [_form(side, "token", body)])
+    request = Request("POST", side.paths["token"], {"Authorization": side.machine_basic}, body)
+    return Plan("distinct", [request])
 
 
 def _check_token(checker: Checker, status: int, text: str) -> None:
@@ -168,7 +168,8 @@ def _check_code(checker: Checker, status: int, text: str) -> None:
 
 
 def _plan_refresh(side: Side) -> Plan:
-    seeds = [side.sign_in_tokens(number, refresh=True)["refresh_token"] for number in range(2 * CONNECTIONS)]
+    # More than there are connections: wrk tries its script out before it begins.
+    seeds = [side.sign_in_tokens(number, refresh=True)["refresh_token"] for number in range(2 * side.connections)]
     # The first request of all is only sent where no seed is left, which never happens.
     fallback = _form(side, "token", "grant_type=refresh_token&refresh_token=none")
     return Plan("refresh", [fallback], _form(side, "token", "grant_type=refresh_token&refresh_token={}"), seeds)
@@ -190,10 +191,17 @@ def _access_tokens(side: Side) -> list[str]:
 
 
 def _plan_introspect(side: Side) -> Plan:
-    return Plan(
-        "repeat",
-        [_form(side, "introspect", urlencode({"token": token})) for token in _access_tokens(side)],
-    )
+    headers = {"Authorization": side.basic}
+    if side.introspection_needs_scope is not None:
+        given = requests.post(
+            side.url + side.paths["token"],
+            data={"grant_type": "client_credentials", "scope": side.introspection_needs_scope},
+            headers={"Authorization": side.machine_basic},
+            timeout=10,
+        ).json()
+        headers = {"Authorization": f"Bearer {given['access_token']}"}
+    forms = [urlencode({"token": token}) for token in _access_tokens(side)]
+    return Plan("repeat", [Request("POST", side.paths["introspect"], headers, form) for form in forms])
 
 
 def _check_introspect(checker: Checker, status: int, text: str) -> None:

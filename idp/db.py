@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, MetaData, event
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
@@ -66,6 +65,17 @@ def engine_options(url: str) -> dict[str, Any]:
     return {**quiet, "pool_pre_ping": True, "pool_size": 8, "max_overflow": 8, "pool_timeout": 5}
 
 
+def own_insert(dialect: str) -> Callable[[Any], Any]:
+    """The INSERT of this kind of database, which knows ON CONFLICT. Only that one is loaded: the other is memory."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+
+        return insert
+    from sqlalchemy.dialects.sqlite import insert as insert_into_sqlite
+
+    return insert_into_sqlite
+
+
 class Store:
     """The database in two verbs.
 
@@ -80,7 +90,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._sqlite = engine.dialect.name == "sqlite"
-        self.insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self.insert = own_insert(engine.dialect.name)
         """The database's own INSERT, which knows ON CONFLICT."""
         self._inside = threading.local()
         self._transaction: Callable[[], AbstractContextManager[Connection]]

@@ -14,7 +14,7 @@ class MissingPart(Exception):
 def run_quietly(command: Sequence[str], folder: Path, **own: str) -> str:
     """Run to its end and give what it printed; `MissingPart` with its last words where it fails."""
     done = subprocess.run(
-        list(command), cwd=folder, env=clean_environment(own), capture_output=True, text=True, check=False
+        list(command), cwd=folder, env=clean_environment({}) | own, capture_output=True, text=True, check=False
     )
     if done.returncode:
         words = (done.stderr or done.stdout)[-1500:]

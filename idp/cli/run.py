@@ -1,11 +1,14 @@
 """`idp init`, `idp serve`, `idp worker`."""
 
+import ctypes
+import gc
 import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -19,6 +22,9 @@ from idp.web.mailing import Mailer
 from idp.wiring import Services
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
+
+_M_MMAP_THRESHOLD = -3
+_MMAP_THRESHOLD_BYTES = 1 << 20
 
 
 @click.command()
@@ -55,6 +61,7 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
     # Granian forks its workers: neither SQLite's connections nor our locks may be open here when it does
     # (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
     services.store.engine.dispose()
+    _share_memory()
     if with_worker:
         multiprocessing.get_context("spawn").Process(target=_work, daemon=True).start()
     if services.settings.test_captcha_socket:
@@ -72,6 +79,17 @@ def serve(host: str, port: int, workers: int, with_worker: bool) -> None:
         log_level=LogLevels.warning,
         respawn_failed_workers=True,
     ).serve()
+
+
+def _share_memory() -> None:
+    """Keep small what the workers will hold beside what they share with this process."""
+    # A collection would write into every object, and so make a copy of every page, in each worker.
+    gc.collect()
+    gc.freeze()
+    with suppress(OSError, AttributeError):  # another C library than glibc keeps its own counsel
+        # mallopt(3): a password hash takes 19 MiB for a moment. Above a fixed threshold the kernel gets them back at
+        # once; left alone, glibc raises the threshold after the first one and keeps them.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 @click.command()

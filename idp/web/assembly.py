@@ -10,6 +10,7 @@ from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
 from idp.web import assets, branding, errors, headers, i18n, limits
+from idp.web.at_once import AuthorizationsAtOnce
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
@@ -38,6 +39,9 @@ def install(app: Flask, services: "Services") -> None:
         secure=settings.is_secure, state_key=_derived(settings.secret_key, b"browser-state").encode()
     )
     app.wsgi_app = MachineEndpoints(  # type: ignore[method-assign]
+        app, app.wsgi_app, services, secure=settings.is_secure
+    )
+    app.wsgi_app = AuthorizationsAtOnce(  # type: ignore[method-assign]
         app, app.wsgi_app, services, secure=settings.is_secure
     )
     if settings.trusted_proxies:

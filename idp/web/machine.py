@@ -85,9 +85,7 @@ class MachineEndpoints:
         try:
             answer = endpoint.door(request, now())
         except Exception as error:
-            with self._app.request_context(environ):
-                refusal = self._app.make_response(self._app.handle_user_exception(error))
-                return self._app.process_response(refusal)(environ, start_response)
+            return answer_by_flask(self._app, error, environ, start_response)
         finally:
             audit.origin.reset(before)
         headers = {**endpoint.headers, **answer.headers, "X-Request-Id": origin.request_id or ""}
@@ -109,6 +107,15 @@ class MachineEndpoints:
             body = encode(answer)
             known = self._encoded[id(endpoint)] = (answer.body, body, quote_etag(generate_etag(body)))
         return known[1], known[2]
+
+
+def answer_by_flask(
+    app: Flask, error: Exception, environ: "WSGIEnvironment", start_response: "StartResponse"
+) -> Iterable[bytes]:
+    """Any error, as Flask's handlers and hooks would have answered it."""
+    with app.request_context(environ):
+        refusal = app.make_response(app.handle_user_exception(error))
+        return app.process_response(refusal)(environ, start_response)
 
 
 def metadata_answer(services: "Services") -> ProtocolResponse:

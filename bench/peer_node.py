@@ -116,7 +116,13 @@ def _serve(
             first_answer_after=started,
         )
         side.learn()
-        side.cookies = [_sign_in(side, f"persona{number}") for number in range(BROWSERS)]
+
+        def renew() -> None:
+            side.cookies = [_sign_in(side, f"persona{number}") for number in range(BROWSERS)]
+
+        renew()
+        if redis_url is None:
+            side.renew = renew  # its in-memory adapter holds a thousand values, and drops the oldest
         yield side
     finally:
         stop_server(process)

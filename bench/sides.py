@@ -50,6 +50,8 @@ class Side:
     issuer: str = ""
     first_answer_after: float = 0.0
     """Seconds from the start of its processes; looked for ten times a second."""
+    renew: Callable[[], None] | None = None
+    """Signs its browsers in again before each load, for a peer that forgets what it has kept for long."""
     sign_in: Callable[[int], object] | None = None
     """Sign in with a password as a new browser; for peers that have passwords."""
     connections: int = 32

@@ -96,6 +96,8 @@ class Checker:
 
 def measure(side: Side, workload: Workload, seconds: float, folder: Path) -> Round:
     """Load the side once and check every answer."""
+    if side.renew is not None:
+        side.renew()
     plan = workload.plan(side)
     cpu = side.cpu_seconds()
     report, answers = load(side.url, plan, side.connections, seconds, folder)

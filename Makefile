@@ -1,11 +1,13 @@
-# Llavero. `make` lists what can be done; everything lands in .venv/ and instance/, nothing elsewhere.
+# Llavero. `make` lists what can be done; everything lands in .venv/ and instance/, what is measured in .bench/.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock demo test test-all check format bench bench-captcha spec clean
+.PHONY: help install lock demo test test-all check format bench bench-authlib bench-captcha spec clean
 
 VENV := .venv
+ROUNDS ?= 3
+SECONDS ?= 5
 PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/kit:$(CURDIR)/examples:$(CURDIR)
@@ -44,7 +46,10 @@ format: install ## put the code into the one format
 	ruff format $(wildcard $(CODE))
 	ruff check --fix $(wildcard $(CODE))
 
-bench: install ## requests for each second of server CPU, against the pattern of Authlib's documentation
+bench: install ## W1 to W8 against the peers, installed into .bench/ (ROUNDS=3 SECONDS=5 ONLY=node-redis WORK=W1,W4)
+	$(PYTHON) -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY)) $(if $(WORK),--work $(WORK)) $(BENCH)
+
+bench-authlib: install ## client_credentials against the pattern of Authlib's documentation
 	$(PYTHON) -m bench.token_endpoint
 
 bench-captcha: install ## how many CAPTCHA images Tesseract solves, to stay below 2 % (apt-get install tesseract-ocr)
@@ -62,7 +67,7 @@ lock: $(VENV)/.made ## pin the newest versions that fit requirements/*.in, with 
 	done
 
 clean: ## remove .venv/ and what tools leave behind; instance/ and keys/ stay
-	rm -rf $(VENV) build dist *.egg-info kit/*.egg-info kit/build kit/dist .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) .bench build dist *.egg-info kit/*.egg-info kit/build kit/dist .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache tests/clients/node_modules $(CATALOGUES)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,5 +1,7 @@
 """`idp init`, `idp serve`, `idp worker`."""
 
+import ctypes
+import gc
 import logging
 import multiprocessing
 import os
@@ -7,20 +9,23 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from flask_migrate import upgrade
 
 from idp import jobs, policy
 from idp.cli.captcha_socket import serve_answers
-from idp.cli.terminal import now, open_app, open_services
-from idp.db import make_private
+from idp.cli.terminal import migrate, now, open_app, open_services
+from idp.sqlite import make_private
 from idp.web import health, observing
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import Services
+
+_M_MMAP_THRESHOLD = -3
+_MMAP_THRESHOLD_BYTES = 1 << 20
 
 
 @click.command()
@@ -29,8 +34,7 @@ def init() -> None:
     app = open_app()
     services: Services = app.extensions[EXTENSION]
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with app.app_context():
-        upgrade()
+    migrate(app)
     make_private(services.settings.database_url, mend=True)
     for kid in services.keys.ensure(now()):
         click.echo(f"key made: {kid}")
@@ -104,6 +108,7 @@ def _serve(
     # (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
     services.store.engine.dispose()
     beside = []
+    _share_memory()
     if with_worker:
         beside.append(multiprocessing.get_context("spawn").Process(target=_work_beside, daemon=True))
     if services.settings.test_captcha_socket:
@@ -156,6 +161,17 @@ def _serve(
 
     server.on_startup(take_signals)  # after Granian's own
     server.serve()
+
+
+def _share_memory() -> None:
+    """Keep small what the workers will hold beside what they share with this process."""
+    # A collection would write into every object, and so make a copy of every page, in each worker.
+    gc.collect()
+    gc.freeze()
+    with suppress(OSError, AttributeError):  # another C library than glibc keeps its own counsel
+        # mallopt(3): a password hash takes 19 MiB for a moment. Above a fixed threshold the kernel gets them back at
+        # once; left alone, glibc raises the threshold after the first one and keeps them.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 @click.command()

@@ -47,12 +47,13 @@ VOLATILE = frozenset(
         "captcha_wrong",
         "client-assertion",
         "device-pace",
-        "posted-request",
-        "pushed-request",
         "registration-address",
     }
 )
-"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through."""
+"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through.
+
+What a caller fills has no place among them: a Redis that is full refuses every sign-in.
+"""
 
 
 _T = EphemeralValue

@@ -159,6 +159,14 @@ class Volatile:
         """Return if Redis answers."""
         self._call(_GET, "check", "", now=_EPOCH)
 
+    def evicts(self) -> bool:
+        """Whether it may drop what lives to make room: a mark that is dropped is a replay that is let in."""
+        try:
+            memory = self._redis.info("memory")
+        except self._away as error:
+            raise StoreUnavailable(type(error).__name__) from error
+        return bool(memory.get("maxmemory")) and memory.get("maxmemory_policy") != "noeviction"
+
     def put(
         self, kind: str, key: str, value: Any, ttl: timedelta, *, now: datetime, remember: timedelta | None = None
     ) -> None:

@@ -120,9 +120,13 @@ def test_a_full_memory_takes_nothing_and_forgets_nothing(server: RedisServer, me
     memory.hit("address_failures", "a", TTL, now=now, step=7)
     server.call("CONFIG SET maxmemory-policy noeviction")
     server.call("CONFIG SET maxmemory 4mb")
-    with pytest.raises(StoreUnavailable):
+
+    def fill() -> None:
         for number in range(1000):
             memory.put("captcha", str(number), "x" * 60_000, TTL, now=now)
+
+    with pytest.raises(StoreUnavailable):
+        fill()
     server.call("CONFIG SET maxmemory 0")
     _answers_again(memory)
     assert not memory.claim("client-assertion", "jti", TTL, now=now)

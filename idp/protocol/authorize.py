@@ -333,8 +333,9 @@ class Authorizations:
         now: datetime,
         browser_state: str | None,
     ) -> Answer | None:
-        """The positive answer; None where the sign-in has ended since it was looked at, and nothing was given."""
+        """The positive answer; None where sign-in or consent ended since they were looked at: nothing was given."""
         request, client = pending.request, pending.client
+        extra = _extra_claims(request)
         try:
             if request.gives("id_token"):
                 # Before the transaction opens: the key to encrypt for may have to be fetched.
@@ -342,9 +343,10 @@ class Authorizations:
             with self._store.write() as tx:
                 if not self._subjects.is_signed_in(authentication, tx):
                     return None
+                if not consented and not self._consents.hold(tx, subject.sub, client, request.scopes, extra):
+                    return None
                 self._interactions.finish(tx, pending, now)
                 if consented:
-                    extra = _extra_claims(request)
                     self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
                 answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
         except OAuth2Error as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -105,6 +106,28 @@ def test_no_consent_outlives_the_sign_in_that_it_was_given_with(house: House, ac
     )
     assert isinstance(decision, ProtocolResponse if is_given else NeedsSignIn)
     assert bool(house.services.protocol.consents.list_for(house.account_id)) is is_given
+
+
+@pytest.mark.spec("D-28", "P-9")
+@pytest.mark.parametrize("is_taken_back", [False, True])
+def test_no_code_outlives_the_consent_that_it_rests_on(
+    house: House, monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
+) -> None:
+    browser, services, at = house.sign_in(), house.services, datetime.now(UTC)
+    client, consents, write = house.client, services.protocol.consents, services.store.write
+    with services.store.write() as tx:
+        consents.remember(tx, house.account_id, client, ("openid", "offline_access"), at)
+
+    def take_back_first() -> Any:
+        """The person was quicker than the request, which has found the consent and is about to answer."""
+        monkeypatch.setattr(services.store, "write", write)
+        if is_taken_back:
+            assert consents.revoke(house.account_id, client.client_id, at)
+        return services.store.write()
+
+    monkeypatch.setattr(services.store, "write", take_back_first)
+    assert isinstance(_authorize(house, browser), NeedsSignIn if is_taken_back else ProtocolResponse)
+    assert bool(consents.list_for(house.account_id)) is not is_taken_back
 
 
 @pytest.mark.spec("W-4", "L-5")

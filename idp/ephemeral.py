@@ -48,12 +48,13 @@ VOLATILE = frozenset(
         "captcha_wrong",
         "client-assertion",
         "device-pace",
-        "posted-request",
-        "pushed-request",
         "registration-address",
     }
 )
-"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through."""
+"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through.
+
+What a caller fills has no place among them: a Redis that is full refuses every sign-in.
+"""
 
 
 _T = EphemeralValue
@@ -133,6 +134,10 @@ class Ephemeral:
     def joins(self, kind: str) -> bool:
         """Whether `tx` has a meaning for this kind, here."""
         return self._apart(kind) is None
+
+    def evicts(self) -> bool:
+        """Whether something here may be dropped before its time."""
+        return self._volatile is not None and self._volatile.evicts()
 
     def _apart(self, kind: str) -> Volatile | None:
         return self._volatile if kind in self._kinds else None

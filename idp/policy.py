@@ -260,6 +260,9 @@ FETCH_DEADLINE = timedelta(seconds=5)
 FETCH_BYTES_MAX = 64 * 1024
 """For one connection to an address in a client's registration, from the name's resolution to the last byte (P-15)."""
 
+FETCHES_AT_ONCE = 4
+"""Requests of one process that may wait for such addresses at the same time, of its sixteen: the rest serve."""
+
 LOGO_BYTES_MAX = 30 * 1000
 LOGO_SIDE_MAX = 128
 """A client's logo as we serve it: bytes, and pixels of its longer side."""

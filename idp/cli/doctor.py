@@ -213,10 +213,14 @@ def _check_redis(services: Services) -> Findings:
         return
     try:
         services.ephemeral.get("captcha_wait", "doctor", now=now())
+        evicts = services.ephemeral.evicts()
     except StoreUnavailable as error:
         yield Finding(FAIL, "redis", f"does not answer: {error}", "is it up, and IDP_REDIS_URL right?")
     else:
-        yield Finding(OK, "redis", "answers")
+        if evicts:
+            yield Finding(FAIL, "redis", "drops live values when it is full", "set maxmemory-policy noeviction")
+        else:
+            yield Finding(OK, "redis", "answers")
 
 
 def _check_outbox(services: Services) -> Findings:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from idp.cli.main import cli
+from tests.clusters import redis_server
 from tests.postbox import postbox
 from tests.serving import free_port
 
@@ -149,3 +150,18 @@ def test_a_mail_server_and_an_issuer_that_answer_or_do_not(place: Path, monkeypa
     code, found = look("--json")
     assert code == 1
     assert [each["level"] for each in of("mail", found)] == ["fail"]
+
+
+@pytest.mark.spec("O-5", "P-10")
+def test_a_redis_that_drops_what_lives_is_not_well(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay mark that is dropped to make room is an assertion that is taken twice."""
+    assert place
+    with redis_server() as redis:
+        monkeypatch.setenv("IDP_REDIS_URL", redis.url)
+        redis.call("CONFIG SET maxmemory 100mb")
+        redis.call("CONFIG SET maxmemory-policy noeviction")
+        code, found = look()
+        assert (code, of("redis", found)) == (0, [])
+        redis.call("CONFIG SET maxmemory-policy volatile-lru")
+        code, found = look()
+        assert (code, [each["level"] for each in of("redis", found)]) == (1, ["fail"])

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,6 +93,28 @@ _GRANIAN_LOG = {
 """What Granian logs goes where our own does, in the same form."""
 
 
+class _Replacements(dict[int, float]):
+    """When Granian replaced which worker, as it asks before it replaces that one again.
+
+    Of a second death within five seconds it makes a loop, and ends the server, with all that the other workers have
+    begun. Two kills that come together are no loop (F-1): it hears of a replacement only once there were many.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: deque[float] = deque(maxlen=policy.WORKER_DEATHS_MAX)
+
+    def __setitem__(self, worker: int, at: float) -> None:
+        self._last.append(at)
+        super().__setitem__(worker, at)
+
+    def get(self, worker: int, default: float = 0) -> float:  # type: ignore[override]
+        window = policy.WORKER_DEATHS_WINDOW.total_seconds()
+        if len(self._last) < policy.WORKER_DEATHS_MAX or self._last[-1] - self._last[0] > window:
+            return default
+        return super().get(worker, default)
+
+
 def _serve(
     services: Services, host: str, port: int, workers: int, with_worker: bool, folder: Path, drain_wait: float
 ) -> None:
@@ -121,13 +144,15 @@ def _serve(
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(max_buffer_size=policy.HEADERS_MAX),
         workers=workers,
-        blocking_threads=16,
+        # Those that work, and those that wait for a body (web.limits). Each begins when it is needed.
+        blocking_threads=policy.REQUESTS_AT_ONCE + policy.BODIES_AWAITED_MAX,
         backlog=2048,
         log_level=LogLevels.warning,
         log_dictconfig=_GRANIAN_LOG,
         respawn_failed_workers=True,
         workers_kill_timeout=int(policy.DRAIN_MAX.total_seconds()),
     )
+    server.respawned_wrks = _Replacements()
 
     main = os.getpid()
 

@@ -319,6 +319,9 @@ BODIES_AWAITED_MAX = 1000
 """Requests of one process whose body has not come yet. Each holds a thread that does nothing, about 30 KiB; what comes
 beyond is told to try again, so that whatever has no body is answered all the same (O-6)."""
 
+OPEN_FILES_WANTED = 20_000
+"""Connections that a process may hold, so that 10,000 which never say what they want leave room for others (O-6)."""
+
 HEADERS_MAX = 64 * 1024
 """Bytes that the server buffers of a request's first line and headers (O-4). It notices when it has read more: about
 twice as much never comes through, and four of the longest tokens do."""

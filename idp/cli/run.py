@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 import click
 from flask_migrate import upgrade
 
-from idp import jobs, policy
+from idp import audit, jobs, policy
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import now, open_app, open_services
 from idp.db import make_private
@@ -33,7 +34,12 @@ def init() -> None:
     with app.app_context():
         upgrade()
     make_private(services.settings.database_url, mend=True)
-    for kid in services.keys.ensure(now()):
+    moment = now()
+    made = services.keys.ensure(moment)
+    if made:
+        with services.store.write() as tx:
+            audit.record(tx, audit.Event.KEY_ROTATE, now=moment, detail={"kids": made})
+    for kid in made:
         click.echo(f"key made: {kid}")
     click.echo("ready")
 
@@ -76,6 +82,7 @@ def serve(host: str, port: int, workers: int, with_worker: bool, metrics: str | 
     services = open_services()  # refuses bad settings here, once, instead of in each worker
     services.keys.check_ready(now())
     observing.configure_log(services)
+    _raise_open_files()
     with TemporaryDirectory(prefix="idp-") as folder:
         os.environ |= {"WEB_CONCURRENCY": str(workers), health.RUN_FOLDER: folder}
         if metrics is not None:
@@ -91,6 +98,14 @@ _GRANIAN_LOG = {
     }
 }
 """What Granian logs goes where our own does, in the same form."""
+
+
+def _raise_open_files() -> None:
+    """Take what the system grants, up to what is wanted: a few slow callers fill the usual 1,024 (O-6)."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = policy.OPEN_FILES_WANTED if most == resource.RLIM_INFINITY else min(policy.OPEN_FILES_WANTED, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class _Replacements(dict[int, float]):

@@ -1,6 +1,7 @@
 """`idp doctor`: each thing that is wrong is said, with what to do, and the exit code tells a script."""
 
 import json
+import resource
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -122,6 +123,17 @@ def test_settings_are_listed_with_their_origin_and_no_secret(place: Path, monkey
     assert listed["IDP_MAIL_PORT"] == {"name": "IDP_MAIL_PORT", "value": "25", "origin": "default"}
     assert DATABASE_PASSWORD not in json.dumps(listed)
     assert SECRET not in json.dumps(listed)
+
+
+@pytest.mark.spec("O-6")
+@pytest.mark.parametrize(("most", "level"), [(4096, "warn"), (20_000, "ok"), (resource.RLIM_INFINITY, "ok")])
+def test_how_many_files_may_be_open(place: Path, monkeypatch: pytest.MonkeyPatch, most: int, level: str) -> None:
+    assert place
+    # What a process may raise its own limit to cannot be raised again in a test.
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, most))
+    (finding,) = [each for each in look()[1]["findings"] if each["part"] == "limits"]
+    assert finding["level"] == level
+    assert ("20000" in finding["remedy"]) == (level == "warn")
 
 
 @pytest.mark.spec("L-7")

@@ -135,7 +135,7 @@ class Store:
 
     def first(self, statement: Prepared, values: Mapping[str, Any]) -> Any | None:
         """The first row that a prepared query finds in the last commit, or None."""
-        if self._readers is None:
+        if self._readers is None or getattr(self._inside, "connection", None) is not None:
             with self.read() as connection:
                 return statement.first(connection, values)
         try:

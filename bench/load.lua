@@ -1,7 +1,7 @@
 -- For wrk: the same closed loop as bench/load.py, over the same plan: `wrk -s load.lua URL -- PLAN ANSWERS`.
 -- Lines of a plan: tab-separated method, path, headers joined by "|", body. Its first line names the mode.
 local mode, entries, answers, then_entry, template
-local next_entry, waiting, sent = 1, {}, {}
+local next_entry, waiting, first, last = 1, {}, 1, 0
 local seen, written, bodies = {}, 0, 0
 
 local function split(line)
@@ -14,6 +14,12 @@ local function read_headers(text)
   local headers = {}
   for name, value in text:gmatch("([^:|]+): ([^|]*)") do headers[name] = value end
   return headers
+end
+
+-- First in, first out: whoever has waited longest is next, so that nobody comes twice in a moment.
+local function keep(value)
+  last = last + 1
+  waiting[last] = value
 end
 
 function init(args)
@@ -29,7 +35,7 @@ function init(args)
       if method == "THEN" then
         then_entry = { "POST", path, entry[3], body }
       elseif method == "SEED" then
-        waiting[#waiting + 1] = path
+        keep(path)
       else
         entries[#entries + 1] = wrk.format(method, path, entry[3], entry[4])
       end
@@ -44,8 +50,10 @@ local function take()
 end
 
 function request()
-  if mode ~= "repeat" and mode ~= "distinct" and #waiting > 0 then
-    local found = table.remove(waiting)
+  if first <= last then
+    local found = waiting[first]
+    waiting[first] = nil
+    first = first + 1
     local before, after = then_entry[4]:match("^(.-){}(.*)$")
     return wrk.format(then_entry[1], then_entry[2], then_entry[3], before .. found .. after)
   end
@@ -61,10 +69,10 @@ function response(status, headers, body)
   if mode == "code" and status >= 300 and status < 400 then
     text = find_location(headers)
     local code = text:match("[?&]code=([^&#]+)")
-    if code then waiting[#waiting + 1] = code end
+    if code then keep(code) end
   elseif mode == "refresh" then
     local token = body:match('"refresh_token"%s*:%s*"([^"]+)"')
-    if token then waiting[#waiting + 1] = token end
+    if token then keep(token) end
   end
   if mode == "repeat" then
     if seen[body] == nil then

@@ -12,6 +12,7 @@ import selectors
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ class Plan:
     def __init__(self, path: Path, host: str) -> None:
         lines = path.read_text().splitlines()
         self.mode, self._entries, self._at = lines[0], list[bytes](), -1
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._then: Callable[[bytes], bytes] | None = None
         for line in lines[1:]:
             method, target, headers, body = line.split("\t")
@@ -72,7 +73,7 @@ class Plan:
 
     def next(self) -> bytes:
         if self._then is not None and self._waiting:
-            return self._then(self._waiting.pop())
+            return self._then(self._waiting.popleft())
         self._at = (self._at + 1) % len(self._entries)
         return self._entries[self._at]
 

@@ -6,7 +6,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,9 @@ import requests
 from joserfc.jwk import ECKey
 
 from bench.peers import MissingPart, run_quietly
+from bench.processes import start_timed
 from bench.sides import REDIRECT, SCOPE, Side, cookies_of
-from tests.serving import ROOT, clean_environment, free_port, start_server, stop_server, wait_until_it_answers
+from tests.serving import ROOT, clean_environment, free_port, start_server, stop_server
 
 _SOURCE = ROOT / "bench" / "peers" / "node"
 NODE_AT_LEAST = 18
@@ -95,25 +95,25 @@ def _serve(
         own["REDIS_URL"] = redis_url
     node = shutil.which("node")
     assert node is not None
-    log_path, begun = folder / "server.log", time.perf_counter()
+    log_path, port = folder / "server.log", int(str(settings["port"]))
+    command = [node, str(installed / "server.mjs")]
     with log_path.open("ab") as log:
-        process = start_server(
-            [node, str(installed / "server.mjs")], folder=installed, environment=clean_environment(own), log=log
+        process, starts = start_timed(
+            lambda: start_server(command, folder=installed, environment=clean_environment(own), log=log),
+            f"http://127.0.0.1:{port}/.well-known/openid-configuration",
+            log_path,
         )
-    port = int(str(settings["port"]))
     try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}/.well-known/openid-configuration", process, log_path)
-        started = time.perf_counter() - begun
         side = Side(
             name,
             port,
-            [process, *beside],
+            [process.pid, *(each.pid for each in beside)],
             str(settings["client_id"]),
             str(settings["client_secret"]),
             log_path,
             machine_scope="api:read",
             refresh_scope=f"{SCOPE} keep",
-            first_answer_after=started,
+            starts=starts,
         )
         side.learn()
 
@@ -121,8 +121,9 @@ def _serve(
             side.cookies = [_sign_in(side, f"persona{number}") for number in range(BROWSERS)]
 
         renew()
-        if redis_url is None:
-            side.renew = renew  # its in-memory adapter holds a thousand values, and drops the oldest
+        # Its in-memory adapter holds a thousand values and drops the oldest; and a refresh token that comes twice ends
+        # all that its browser has been granted.
+        side.renew = renew
         yield side
     finally:
         stop_server(process)

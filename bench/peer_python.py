@@ -2,9 +2,7 @@
 
 import json
 import secrets
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +13,28 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.peers import MissingPart, run_quietly
+from bench.processes import start_timed
 from bench.sides import PASSWORD_HASHED_ONCE, REDIRECT, USERNAMES, Side, cookies_of, csrf_token
-from tests.serving import ROOT, clean_environment, free_port, start_server, stop_server, wait_until_it_answers
+from tests.serving import ROOT, clean_environment, free_port, start_server, stop_server
 
 _SOURCE = ROOT / "bench" / "peers"
-_CANAILLE_USERNAMES = tuple(f"persona{number:02}" for number in range(16))
+IN_FLIGHT = 8
+"""Connections: what two workers of four threads work on at once. More would only wait, and make every answer late."""
+# Its access tokens have no `jti`: two of one second for one person are the same, and it answers 500. Among so many
+# nobody comes twice in a second.
+_CANAILLE_USERNAMES = tuple(f"persona{number:02}" for number in range(96))
+_CANAILLE_HASH = f"""
+from passlib.hash import pbkdf2_sha512
+known = pbkdf2_sha512.hash({PASSWORD_HASHED_ONCE!r})
+compare = lambda: pbkdf2_sha512.verify({PASSWORD_HASHED_ONCE!r}, known)
+"""
+_DJANGO_HASH = f"""
+from django.conf import settings
+settings.configure()
+from django.contrib.auth.hashers import check_password, make_password
+known = make_password({PASSWORD_HASHED_ONCE!r})
+compare = lambda: check_password({PASSWORD_HASHED_ONCE!r}, known)
+"""
 
 
 def install(name: str, place: Path) -> Path:
@@ -79,6 +94,8 @@ def django_oauth_toolkit(installed: Path, folder: Path, *, workers: int = 2) -> 
         side.paths |= {"authorize": "/o/authorize/", "introspect": "/o/introspect/"}
         side.introspection_needs_scope = "introspection"
         side.learn()
+        side.hash_once = (str(python), _DJANGO_HASH)
+        side.connections = IN_FLIGHT
         side.sign_in = lambda number: django_sign_in(side, USERNAMES[number % len(USERNAMES)])
         side.cookies = [django_sign_in(side, username) for username in USERNAMES]
         yield side
@@ -129,8 +146,8 @@ def canaille(installed: Path, folder: Path, *, workers: int = 2) -> Iterator[Sid
     command = [tool, "run", "--workers", str(workers), "--bind", f"127.0.0.1:{port}"]
     with _serve("canaille", command, folder, own, port, "/.well-known/openid-configuration", settings) as side:
         side.machine_scope = "openid profile"
-        # Its access tokens have no `jti`: two of one second for one person are the same, and it answers 500.
-        side.connections = len(_CANAILLE_USERNAMES) // 2
+        side.hash_once = (python, _CANAILLE_HASH)
+        side.connections = IN_FLIGHT
         side.learn()
         side.sign_in = lambda number: canaille_sign_in(side, _CANAILLE_USERNAMES[number % len(_CANAILLE_USERNAMES)])
         side.cookies = [canaille_sign_in(side, username) for username in _CANAILLE_USERNAMES]
@@ -163,25 +180,26 @@ def _serve(
     discovery: str,
     settings: Mapping[str, object],
 ) -> Iterator[Side]:
-    log_path, begun = folder / "server.log", time.perf_counter()
+    log_path = folder / "server.log"
     with log_path.open("ab") as log:
-        process: subprocess.Popen[bytes] = start_server(
-            command, folder=folder, environment=clean_environment(own) | own, log=log
-        )
-    try:
         try:
-            wait_until_it_answers(f"http://127.0.0.1:{port}{discovery}", process, log_path)
+            process, starts = start_timed(
+                lambda: start_server(command, folder=folder, environment=clean_environment(own) | own, log=log),
+                f"http://127.0.0.1:{port}{discovery}",
+                log_path,
+            )
         except AssertionError as error:
             raise MissingPart(f"{name} does not start: {error}") from error
+    try:
         yield Side(
             name,
             port,
-            [process],
+            [process.pid],
             str(settings["client_id"]),
             str(settings["client_secret"]),
             log_path,
             discovery=discovery,
-            first_answer_after=time.perf_counter() - begun,
+            starts=starts,
         )
     finally:
         stop_server(process)

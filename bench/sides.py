@@ -2,21 +2,26 @@
 
 import json
 import secrets
-import subprocess
-import time
+import sys
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Literal, NoReturn
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
 import requests
 
-from tests.serving import cpu_seconds, provider_in
+from bench import processes
+from bench.fill import Amounts, fill
+from bench.peers import MissingPart
+from bench.processes import start_timed
+from tests.clusters import cluster, find_postgresql
+from tests.serving import IDP, Provider, provider_in, start_server, stop_server
 
 REDIRECT = "http://127.0.0.1:9/regreso"
 SCOPE = "openid profile email"
@@ -32,7 +37,8 @@ class Side:
 
     name: str
     port: int
-    processes: list["subprocess.Popen[bytes]"]
+    roots: list[int]
+    """Its processes and those of its store, each with all that descends from it."""
     client_id: str
     client_secret: str
     log: Path
@@ -48,12 +54,14 @@ class Side:
     cookies: list[str] = field(default_factory=list)
     """Of signed-in browsers, as they are sent."""
     issuer: str = ""
-    first_answer_after: float = 0.0
-    """Seconds from the start of its processes; looked for ten times a second."""
+    starts: list[float] = field(default_factory=list)
+    """Seconds from each start of its processes to the first answer."""
     renew: Callable[[], None] | None = None
     """Signs its browsers in again before each load, for a peer that forgets what it has kept for long."""
     sign_in: Callable[[int], object] | None = None
     """Sign in with a password as a new browser; for peers that have passwords."""
+    hash_once: tuple[str, str] | None = None
+    """A Python, and a program for it that makes `compare`, which compares a password with its hash as the side does."""
     connections: int = 32
     machine_client: str | None = None
     """Where a client has one grant type only: the id of the one for W1, of the same secret."""
@@ -142,18 +150,23 @@ class Side:
         found: dict[str, Any] = answer.json()
         return found
 
-    def cpu_seconds(self) -> float:
-        """What the whole process tree has used so far, its store included."""
-        return sum(sum(cpu_seconds(process).values()) for process in self.processes)
+    @property
+    def first_answer_after(self) -> float:
+        """Seconds from its start, which had been started before: what Python compiles once is compiled."""
+        return median(self.starts)
 
-    def memory_mib(self, kind: str = "Pss:") -> float:
+    def used(self) -> processes.Used:
+        """What the whole process tree has used so far, its store included."""
+        return processes.cpu_of(self.roots)
+
+    def memory_mib(self) -> tuple[float, float]:
         """Proportional set size of the whole tree: what would be free without it, since shared pages count once.
 
-        `Rss:` counts them once for each process.
+        And its resident size, which counts them once for each process.
         """
-        return sum(memory_of(process, kind) for process in self.processes)
+        return processes.memory_of(self.roots)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> NoReturn:
         """End the run with the last that the server wrote."""
         text = self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
         raise SideFailed(f"{self.name} {reason}\n{text}")
@@ -163,59 +176,106 @@ class SideFailed(Exception):
     """A provider did not do what it was asked; the text says what came instead."""
 
 
-def memory_of(process: "subprocess.Popen[bytes]", kind: str = "Pss:") -> float:
-    """MiB of every process of this one's session."""
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[3]) == process.pid:
-                rollup = (stat.parent / "smaps_rollup").read_text().splitlines()
-                total += next(int(line.split()[1]) for line in rollup if line.startswith(kind))
-    return total / 1024
-
-
 def cookies_of(session: requests.Session) -> str:
     return "; ".join(f"{cookie.name}={cookie.value}" for cookie in session.cookies)
 
 
+Kind = Literal["SQLite", "PostgreSQL"]
+
+
 @contextmanager
-def ours(folder: Path, *, workers: int = 2, usernames: Sequence[str] = USERNAMES, **settings: str) -> Iterator[Side]:
-    """`idp serve` as an operator starts it, over SQLite."""
-    with provider_in(
-        folder, **{"IDP_TRUSTED_PROXIES": "127.0.0.1/32", "IDP_TEST_CAPTCHA_SOCKET": "", **settings}
-    ) as provider:
-        made = json.loads(
-            provider.idp(
-                *("client", "add", "banco", "--redirect-uri", REDIRECT, "--first-party", "--json"),
-                *("--grant", "authorization_code", "--grant", "refresh_token", "--grant", "client_credentials"),
-                *(word for scope in (*SCOPE.split(), "offline_access", "api:read") for word in ("--scope", scope)),
-            )
-        )
-        for username in usernames:
+def ours(
+    folder: Path,
+    *,
+    name: str = "llavero",
+    kind: Kind = "SQLite",
+    workers: int = 2,
+    amounts: Amounts | None = None,
+    say: Callable[[str], None] = print,
+) -> Iterator[Side]:
+    """`idp serve` as an operator starts it, over SQLite or a PostgreSQL of its own, with `amounts` in its store."""
+    with ExitStack() as stack:
+        settings, roots = {"IDP_TRUSTED_PROXIES": "127.0.0.1/32"}, []
+        if kind == "PostgreSQL":
+            try:
+                find_postgresql()
+            except BaseException as error:  # pytest's way to say it
+                raise MissingPart(str(error)) from error
+            # As PostgreSQL comes, but for the memory that its documentation asks to be given.
+            server = stack.enter_context(cluster(fsync="on", autovacuum="on", shared_buffers="512MB"))
+            settings["IDP_DATABASE_URL"] = server.url
+            roots.append(server.pid)
+        provider = stack.enter_context(provider_in(folder, **settings))
+        side = _with_client(provider, name, folder / "server.log")
+        for username in USERNAMES:
             provider.add_account(username, password=PASSWORD_HASHED_ONCE)
-        begun = time.perf_counter()
-        provider.start(workers)
-        started = time.perf_counter() - begun
-        assert provider.process is not None
-        side = Side(
-            "llavero",
-            provider.port,
-            [provider.process],
-            made["client_id"],
-            made["client_secret"],
-            folder / "server.log",
-            host="localhost",
-            machine_scope="api:read",
-            refresh_scope=f"{SCOPE} offline_access",
-        )
-        side.first_answer_after = started
+        usernames = USERNAMES
+        if amounts is not None:
+            with _serving(provider, 1) as (pid, _):
+                side.roots = [pid, *roots]
+                side.learn()
+                side.cookies = [sign_in_here(side, USERNAMES[0], "10.9.0.1", and_look=True)]
+                side.sign_in_tokens(0, refresh=True)
+            usernames = tuple(fill(provider.environment()["IDP_DATABASE_URL"], amounts, say))
+        pid, side.starts = stack.enter_context(_serving(provider, workers, times=1 if amounts else 3))
+        side.roots = [pid, *roots]
+        side.learn()
         side.sign_in = lambda number: sign_in_here(
             side, usernames[number % len(usernames)], f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         )
-        side.learn()
-        for number, username in enumerate(usernames):
-            side.cookies.append(sign_in_here(side, username, f"10.9.{number}.1", and_look=True))
+        side.hash_once = (sys.executable, _HASH)
+        side.cookies = [
+            sign_in_here(side, username, f"10.{number >> 8}.{number & 255}.1", and_look=True)
+            for number, username in enumerate(usernames, start=9 << 8)
+        ]
         yield side
+
+
+_HASH = f"""
+from idp.accounts.passwords import Hasher
+hasher = Hasher(1)
+known = hasher.hash({PASSWORD_HASHED_ONCE!r})
+compare = lambda: hasher.verify({PASSWORD_HASHED_ONCE!r}, known)
+"""
+
+
+def _with_client(provider: Provider, name: str, log: Path) -> Side:
+    made = json.loads(
+        provider.idp(
+            *("client", "add", "banco", "--redirect-uri", REDIRECT, "--first-party", "--json"),
+            *("--grant", "authorization_code", "--grant", "refresh_token", "--grant", "client_credentials"),
+            *(word for scope in (*SCOPE.split(), "offline_access", "api:read") for word in ("--scope", scope)),
+        )
+    )
+    return Side(
+        name,
+        provider.port,
+        [],
+        made["client_id"],
+        made["client_secret"],
+        log,
+        host="localhost",
+        machine_scope="api:read",
+        refresh_scope=f"{SCOPE} offline_access",
+    )
+
+
+@contextmanager
+def _serving(provider: Provider, workers: int, times: int = 1) -> Iterator[tuple[int, list[float]]]:
+    """Its pid, and how long each start took."""
+    command = [*IDP, "serve", "--host", "127.0.0.1", "--port", str(provider.port), "--workers", str(workers)]
+    log_path = provider.folder / "server.log"
+    with log_path.open("ab") as log:
+        process, took = start_timed(
+            lambda: start_server(command, folder=provider.folder, environment=provider.environment(), log=log),
+            f"http://127.0.0.1:{provider.port}/.well-known/openid-configuration",
+            log_path,
+            times,
+        )
+    try:
+        yield process.pid, took
+    finally:
+        stop_server(process)
 
 
 def sign_in_here(side: Side, username: str, address: str, *, and_look: bool = False) -> str:

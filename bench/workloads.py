@@ -10,10 +10,16 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from bench.generator import Plan, Report, Request, load, read_answers
+from bench.processes import TICK, settle
 from bench.sides import REDIRECT, Side
+
+SIGNATURES_EACH = 8
+"""Of so many tokens of a round the signature of one is verified; form, status and that none comes twice, of all."""
+_FINE_ENOUGH = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class Workload:
     check: Callable[["Checker", int, str], None]
     requests_each: int = 1
     """How many requests one operation takes."""
+    prove: Callable[[Side], None] | None = None
+    """Once for each side, beside the load: what its answers alone do not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class Round:
     p99_ms: float
     """Of one request."""
     checked: int
+    processes: int
+    """Of the server; the kernel says of each what it used in steps of `TICK`."""
 
     @property
     def cpu_ms(self) -> float:
@@ -51,6 +61,16 @@ class Round:
     def per_second(self) -> float:
         return self.operations / self.seconds
 
+    @property
+    def generator_share(self) -> float:
+        """Of one core, and it has one thread: near 1 it was the limit, not the server."""
+        return self.generator_cpu / self.seconds
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the steps in which CPU is counted are more than 2 % of what was counted."""
+        return self.processes * TICK > _FINE_ENOUGH * self.server_cpu
+
 
 class Checker:
     """Looks at every answer of one run; what is not right ends the run of this side."""
@@ -59,6 +79,7 @@ class Checker:
         self.side = side
         self._keys = KeySet.import_key_set(side.keys())
         self._seen: set[str] = set()
+        self._tokens = 0
 
     def parse(self, status: int, text: str) -> dict[str, Any]:
         if status != 200:
@@ -73,22 +94,33 @@ class Checker:
         self._seen.add(value)
 
     def token(self, answer: dict[str, Any]) -> None:
-        """An access token; where it is a JWT, one that verifies."""
+        """An access token, of those that are JWT some verified."""
         token = answer["access_token"]
         self.once(token)
         if answer["token_type"].lower() != "bearer" or not answer["expires_in"] > 0:
             self.side.fail(f"gave a token of another kind: {answer}")
-        if token.count(".") == 2:
+        self._tokens += 1
+        if token.count(".") == 2 and self._is_looked_at():
             self._verify(token)
 
     def id_token(self, answer: dict[str, Any], *, nonce: str | None) -> None:
+        if answer["id_token"].count(".") != 2:
+            self.side.fail(f"gave no ID token: {answer}")
+        if not self._is_looked_at():
+            return
         claims = self._verify(answer["id_token"])
         aud = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         if self.side.client_id not in aud or (nonce is not None and claims.get("nonce") != nonce) or not claims["sub"]:
             self.side.fail(f"gave another ID token: {claims}")
 
+    def _is_looked_at(self) -> bool:
+        return self._tokens % SIGNATURES_EACH == 1
+
     def _verify(self, token: str) -> dict[str, Any]:
-        claims = jwt.decode(token, self._keys, algorithms=["ES256", "RS256"]).claims
+        try:
+            claims = jwt.decode(token, self._keys, algorithms=["ES256", "RS256", "RS512"]).claims
+        except JoseError as error:
+            self.side.fail(f"gave a token that does not verify: {error} {token}")
         if claims["iss"] != self.side.issuer or claims["exp"] < time.time():
             self.side.fail(f"gave a token that says {claims}")
         return claims
@@ -99,9 +131,11 @@ def measure(side: Side, workload: Workload, seconds: float, folder: Path) -> Rou
     if side.renew is not None:
         side.renew()
     plan = workload.plan(side)
-    cpu = side.cpu_seconds()
+    settle(side.roots)
+    before = side.used()
     report, answers = load(side.url, plan, side.connections, seconds, folder)
-    cpu = side.cpu_seconds() - cpu
+    after = side.used()
+    settle(side.roots)
     checker, checked = Checker(side), 0
     for status, text, times in read_answers(answers):
         workload.check(checker, status, text)
@@ -112,11 +146,12 @@ def measure(side: Side, workload: Workload, seconds: float, folder: Path) -> Rou
         workload.name,
         report.requests // workload.requests_each,
         report.seconds,
-        cpu,
+        after.seconds - before.seconds,
         report.cpu_seconds,
         report.p50_ms,
         report.p99_ms,
         checked,
+        after.processes,
     )
 
 
@@ -171,10 +206,27 @@ def _check_code(checker: Checker, status: int, text: str) -> None:
 
 def _plan_refresh(side: Side) -> Plan:
     # More than there are connections: wrk tries its script out before it begins.
-    seeds = [side.sign_in_tokens(number, refresh=True)["refresh_token"] for number in range(2 * side.connections)]
+    many = max(2 * side.connections, len(side.cookies))
+    seeds = [side.sign_in_tokens(number, refresh=True)["refresh_token"] for number in range(many)]
     # The first request of all is only sent where no seed is left, which never happens.
     fallback = _form(side, "token", "grant_type=refresh_token&refresh_token=none")
     return Plan("refresh", [fallback], _form(side, "token", "grant_type=refresh_token&refresh_token={}"), seeds)
+
+
+def _prove_rotation(side: Side) -> None:
+    """Rotation is one only where what was rotated away is refused."""
+    token = side.sign_in_tokens(0, refresh=True)["refresh_token"]
+    time.sleep(1.1)  # for Canaille, of whose access tokens two of one second are the same
+    for is_fresh in (True, False):
+        answer = requests.post(
+            side.url + side.paths["token"],
+            data={"grant_type": "refresh_token", "refresh_token": token},
+            headers={"Authorization": side.basic},
+            timeout=10,
+        )
+        if answer.status_code != 200 if is_fresh else not 400 <= answer.status_code < 500:
+            kind = "fresh" if is_fresh else "spent"
+            side.fail(f"answered {answer.status_code} to a {kind} refresh token: {answer.text[:500]}")
 
 
 def _check_refresh(checker: Checker, status: int, text: str) -> None:
@@ -241,7 +293,7 @@ def _check_metadata(checker: Checker, status: int, text: str) -> None:
 WORKLOADS = (
     Workload("W1", "client_credentials", _plan_client_credentials, _check_token),
     Workload("W2", "authorize, code, token", _plan_code, _check_code, requests_each=2),
-    Workload("W3", "refresh with rotation", _plan_refresh, _check_refresh),
+    Workload("W3", "refresh with rotation", _plan_refresh, _check_refresh, prove=_prove_rotation),
     Workload("W4", "introspection", _plan_introspect, _check_introspect),
     Workload("W5", "userinfo", _plan_userinfo, _check_userinfo),
     Workload("W6", "discovery and JWKS", _plan_metadata, _check_metadata),

@@ -86,7 +86,6 @@ def serve(host: str, port: int, workers: int, with_worker: bool, metrics: str | 
     services = open_services()  # refuses bad settings here, once, instead of in each worker
     services.keys.check_ready(now())
     observing.configure_log(services)
-    _raise_open_files()
     with TemporaryDirectory(prefix="idp-") as folder:
         os.environ |= {"WEB_CONCURRENCY": str(workers), health.RUN_FOLDER: folder}
         if metrics is not None:
@@ -104,12 +103,14 @@ _GRANIAN_LOG = {
 """What Granian logs goes where our own does, in the same form."""
 
 
-def _raise_open_files() -> None:
-    """Take what the system grants, up to what is wanted: a few slow callers fill the usual 1,024 (O-6)."""
+def _raise_open_files() -> int:
+    """How many files each process may open: what the system grants, up to what is wanted (O-6)."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = policy.OPEN_FILES_WANTED if most == resource.RLIM_INFINITY else min(policy.OPEN_FILES_WANTED, most)
+    # A few slow callers fill the usual 1,024.
     if allowed != resource.RLIM_INFINITY and allowed < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted
 
 
 class _Replacements(dict[int, float]):
@@ -167,6 +168,8 @@ def _serve(
         # Those that work, and those that wait for a body (web.limits). Each begins when it is needed.
         blocking_threads=policy.REQUESTS_AT_ONCE + policy.BODIES_AWAITED_MAX,
         backlog=2048,
+        # Connections, not requests: with the usual 1,024 it would take no other while so many say nothing (O-6).
+        backpressure=_raise_open_files() * 9 // 10,
         log_level=LogLevels.warning,
         log_dictconfig=_GRANIAN_LOG,
         respawn_failed_workers=True,

@@ -92,6 +92,8 @@ class Origin:
 
     request_id: str | None = None
     address: str | None = None
+    operator: str | None = None
+    """Whoever typed the command; a row says it in its detail."""
 
 
 _NOWHERE = Origin()
@@ -112,6 +114,8 @@ def record(
 ) -> None:
     """Append one event inside the transaction it describes. `detail` holds no secret and no raw unknown username."""
     where = origin.get()
+    if where.operator is not None:
+        detail = {**(detail or {}), "operator": where.operator}
     meters.count(meters.Counted.EVENT, event.value)
     if event in _GIVES_TOKENS and detail is not None:
         meters.count(meters.Counted.TOKENS, detail.get("grant_type", "other"))

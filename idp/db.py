@@ -86,7 +86,9 @@ def own_insert(dialect: str) -> Callable[[Any], Any]:
 class Store:
     """The database in two verbs.
 
-    `read` gives a connection on which each statement sees the last commit and no lock is held between them.
+    `read` gives a connection on which each statement sees the last commit and no lock is held between them. Inside a
+    `write` of the same thread it gives that transaction's own: who held one connection and waited for a second could
+    wait for others who do the same, until nobody has one.
     `write` gives one transaction: it commits when the block ends and rolls back when it raises. A write is short:
     nothing slow (a password hash, a mail server) is done inside. Writes do not nest; what wants to join a
     transaction takes its connection as an argument, by convention `tx`.
@@ -120,7 +122,11 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
+        own: Connection | None = getattr(self._inside, "connection", None)
         try:
+            if own is not None:
+                yield own
+                return
             with self._reader.connect() as connection:
                 yield connection
         except _FAILURES as error:
@@ -129,7 +135,7 @@ class Store:
 
     def first(self, statement: Prepared, values: Mapping[str, Any]) -> Any | None:
         """The first row that a prepared query finds in the last commit, or None."""
-        if self._readers is None:
+        if self._readers is None or getattr(self._inside, "connection", None) is not None:
             with self.read() as connection:
                 return statement.first(connection, values)
         try:
@@ -146,7 +152,12 @@ class Store:
         self._inside.writing = True
         try:
             with self._transaction() as connection:
-                yield connection
+                self._inside.connection = connection
+                try:
+                    yield connection
+                finally:
+                    # Before the commit, after which it is somebody else's.
+                    self._inside.connection = None
         except _FAILURES as error:
             _raise_unavailable(error)
             raise

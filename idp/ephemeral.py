@@ -15,7 +15,8 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Index, Integer, String, bindparam, case, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from idp.db import Base, Store, UtcDateTime
+from idp.db import Base, Store, StoreUnavailable, UtcDateTime
+from idp.installation import Restored
 from idp.prepared import Prepared
 from idp.volatile import Found, Hits, Taken, Volatile, digest
 
@@ -48,12 +49,13 @@ VOLATILE = frozenset(
         "captcha_wrong",
         "client-assertion",
         "device-pace",
-        "posted-request",
-        "pushed-request",
         "registration-address",
     }
 )
-"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through."""
+"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through.
+
+What a caller fills has no place among them: a Redis that is full refuses every sign-in.
+"""
 
 
 _T = EphemeralValue
@@ -105,6 +107,7 @@ class Ephemeral:
 
     def __init__(self, store: Store, volatile: Volatile | None = None, kinds: frozenset[str] = VOLATILE) -> None:
         self._store = store
+        self._restored = Restored(store)
         self._volatile = volatile
         self._kinds = kinds
         new = store.insert(_T)
@@ -133,6 +136,10 @@ class Ephemeral:
     def joins(self, kind: str) -> bool:
         """Whether `tx` has a meaning for this kind, here."""
         return self._apart(kind) is None
+
+    def evicts(self) -> bool:
+        """Whether something here may be dropped before its time."""
+        return self._volatile is not None and self._volatile.evicts()
 
     def _apart(self, kind: str) -> Volatile | None:
         return self._volatile if kind in self._kinds else None
@@ -208,8 +215,11 @@ class Ephemeral:
         """True for the first caller within `ttl`, False for everyone after: replay marks.
 
         `known_since` is the earliest that anybody can have come with this key. A store that has lost its marks since
-        then cannot say who was first, and raises `StoreUnavailable`.
+        then cannot say who was first, and raises `StoreUnavailable`; so does one that was restored since, wherever
+        this kind lives: a deployment may have changed that on the way.
         """
+        if known_since is not None and self._restored.is_after(known_since):
+            raise StoreUnavailable("replay marks ended with a restore")
         if (apart := self._apart(kind)) is not None:
             return apart.claim(kind, key, ttl, now=now, known_since=known_since)
         with self._write(tx) as connection:

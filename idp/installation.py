@@ -48,6 +48,22 @@ def find_restored_at(store: Store) -> datetime | None:
     return None if found is None else found.at
 
 
+class Restored:
+    """When the installation was last restored, asked of the store once: it happens while no process runs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._at: datetime | None = None
+        self._asked = False
+
+    def is_after(self, instant: datetime) -> bool:
+        """Whether something of `instant` is from before the last restore. `StoreUnavailable`."""
+        if not self._asked:
+            self._at = find_restored_at(self._store)
+            self._asked = True
+        return self._at is not None and self._at >= instant
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A database server, as `idp doctor` judges it."""

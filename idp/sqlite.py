@@ -127,6 +127,7 @@ class SharedCommits:
         """Close the connection that waits for the next batch."""
         with self._turn:
             if self._kept is not None and self._batch is None:
+                self._kept.detach()  # else it would only go back to the pool
                 self._kept.close()
             self._kept = None
 

@@ -77,8 +77,8 @@ if redis.call('HGET', KEYS[1], 'run') ~= ARGV[2] then
 end
 """
 _PUT = """
-redis.call('DEL', key)
 redis.call('HSET', key, 'value', ARGV[5], 'ends', ARGV[6])
+redis.call('HDEL', key, 'spent')
 redis.call('PEXPIRE', key, ARGV[7])
 """
 _GET = """
@@ -158,6 +158,14 @@ class Volatile:
     def check(self) -> None:
         """Return if Redis answers."""
         self._call(_GET, "check", "", now=_EPOCH)
+
+    def evicts(self) -> bool:
+        """Whether it may drop what lives to make room: a mark that is dropped is a replay that is let in."""
+        try:
+            memory = self._redis.info("memory")
+        except self._away as error:
+            raise StoreUnavailable(type(error).__name__) from error
+        return bool(memory.get("maxmemory")) and memory.get("maxmemory_policy") != "noeviction"
 
     def put(
         self, kind: str, key: str, value: Any, ttl: timedelta, *, now: datetime, remember: timedelta | None = None

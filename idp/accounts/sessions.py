@@ -39,6 +39,15 @@ _FIND = Prepared(
 )
 _SAVE = Prepared(update(_S).where(_S.id == bindparam("digest")).values(data=bindparam("new_data")))
 _DELETE = delete(_S).where(_S.id == bindparam("digest"))
+_HOLD = (
+    select(_S.id)
+    .where(
+        _S.account_id == bindparam("account_id"),
+        _S.sid == bindparam("sid"),
+        _S.auth_time == bindparam("auth_time"),
+    )
+    .with_for_update(read=True)
+)
 
 
 _LIST = (
@@ -303,6 +312,16 @@ class Sessions:
             if is_first and sid is not None:
                 self._on_end(tx, sid, now)
         return is_first
+
+
+def hold_session(tx: Connection, account_id: str, sid: str, auth_time: datetime) -> bool:
+    """Whether this very sign-in still stands; if so, nobody ends it before `tx` has.
+
+    What is given because of a sign-in is given under this hold. Whoever ends a session, with whatever hangs on it,
+    takes its row first, and so comes wholly before or finds wholly all that was given (W-4). The `sid` alone would
+    not do: a change of the password keeps it at the browser where it was made.
+    """
+    return tx.execute(_HOLD, {"account_id": account_id, "sid": sid, "auth_time": auth_time}).first() is not None
 
 
 def _digest(cookie: str) -> str:

@@ -5,9 +5,11 @@ import gc
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from idp import jobs, policy
+from idp import audit, jobs, policy
 from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import migrate, now, open_app, open_services
 from idp.sqlite import make_private
@@ -36,7 +38,12 @@ def init() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     migrate(app)
     make_private(services.settings.database_url, mend=True)
-    for kid in services.keys.ensure(now()):
+    moment = now()
+    made = services.keys.ensure(moment)
+    if made:
+        with services.store.write() as tx:
+            audit.record(tx, audit.Event.KEY_ROTATE, now=moment, detail={"kids": made})
+    for kid in made:
         click.echo(f"key made: {kid}")
     click.echo("ready")
 
@@ -79,6 +86,7 @@ def serve(host: str, port: int, workers: int, with_worker: bool, metrics: str | 
     services = open_services()  # refuses bad settings here, once, instead of in each worker
     services.keys.check_ready(now())
     observing.configure_log(services)
+    _raise_open_files()
     with TemporaryDirectory(prefix="idp-") as folder:
         os.environ |= {"WEB_CONCURRENCY": str(workers), health.RUN_FOLDER: folder}
         if metrics is not None:
@@ -94,6 +102,36 @@ _GRANIAN_LOG = {
     }
 }
 """What Granian logs goes where our own does, in the same form."""
+
+
+def _raise_open_files() -> None:
+    """Take what the system grants, up to what is wanted: a few slow callers fill the usual 1,024 (O-6)."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = policy.OPEN_FILES_WANTED if most == resource.RLIM_INFINITY else min(policy.OPEN_FILES_WANTED, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+class _Replacements(dict[int, float]):
+    """When Granian replaced which worker, as it asks before it replaces that one again.
+
+    Of a second death within five seconds it makes a loop, and ends the server, with all that the other workers have
+    begun. Two kills that come together are no loop (F-1): it hears of a replacement only once there were many.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: deque[float] = deque(maxlen=policy.WORKER_DEATHS_MAX)
+
+    def __setitem__(self, worker: int, at: float) -> None:
+        self._last.append(at)
+        super().__setitem__(worker, at)
+
+    def get(self, worker: int, default: float = 0) -> float:  # type: ignore[override]
+        window = policy.WORKER_DEATHS_WINDOW.total_seconds()
+        if len(self._last) < policy.WORKER_DEATHS_MAX or self._last[-1] - self._last[0] > window:
+            return default
+        return super().get(worker, default)
 
 
 def _serve(
@@ -126,13 +164,15 @@ def _serve(
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(max_buffer_size=policy.HEADERS_MAX),
         workers=workers,
-        blocking_threads=16,
+        # Those that work, and those that wait for a body (web.limits). Each begins when it is needed.
+        blocking_threads=policy.REQUESTS_AT_ONCE + policy.BODIES_AWAITED_MAX,
         backlog=2048,
         log_level=LogLevels.warning,
         log_dictconfig=_GRANIAN_LOG,
         respawn_failed_workers=True,
         workers_kill_timeout=int(policy.DRAIN_MAX.total_seconds()),
     )
+    server.respawned_wrks = _Replacements()
 
     main = os.getpid()
 

@@ -44,7 +44,7 @@ def install(app: Flask, services: "Services") -> None:
     app.wsgi_app = AuthorizationsAtOnce(  # type: ignore[method-assign]
         app, app.wsgi_app, services, secure=settings.is_secure
     )
-    app.wsgi_app = limits.MeasuredBody(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = limits.WholeBodies(app, app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
 

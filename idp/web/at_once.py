@@ -17,6 +17,7 @@ from idp.web.browser import FOUND, BrowserSessions, is_cookie
 from idp.web.current import now
 from idp.web.headers import machine_headers, new_origin
 from idp.web.machine import answer_by_flask
+from idp.web.proxies import GIVEN_ID
 from idp.wiring import ProtocolResponse, authentication_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class AuthorizationsAtOnce:
         self._app = app
         self._behind = behind
         self._sessions = services.sessions
-        self._door = services.protocol.authorizations
+        self._protocol = services.protocol
         self._headers = {
             **machine_headers(secure=secure),
             "Content-Type": "text/html; charset=utf-8",
@@ -65,7 +66,7 @@ class AuthorizationsAtOnce:
         cookie = cookies.get(interface.cookie_name)
         if cookie is None or not is_cookie(cookie):
             return self._behind(environ, start_response)
-        origin = new_origin(environ.get("REMOTE_ADDR"))
+        origin = new_origin(environ.get("REMOTE_ADDR"), environ.get(GIVEN_ID))
         before = audit.origin.set(origin)
         try:
             answer = self._answer(environ, query, cookie, cookies.get(interface.state_cookie_name), interface)
@@ -91,7 +92,7 @@ class AuthorizationsAtOnce:
         if authentication is None or state != state_shown:
             return None
         try:
-            decision = self._door.begin(
+            decision = self._protocol.authorizations.begin(
                 query, authentication=authentication, browser=_need_page, now=at, browser_state=state
             )
         except (_NeedsPage, OAuth2Error):

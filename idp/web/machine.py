@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 from http.client import responses
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -61,13 +62,13 @@ class MachineEndpoints:
         # Any origin may call with a code, a token or a secret in hand, none with credentials (P-14). Introspection is
         # for servers alone.
         public = {**private, "Access-Control-Allow-Origin": "*"}
-        described = metadata_answer(services)
-        metadata = _Endpoint(lambda _request, _now: described, public, is_document=True)
+        described = cache(partial(metadata_answer, services))
+        metadata = _Endpoint(lambda _request, _now: described(), public, is_document=True)
         self._endpoints = {
-            ("POST", "/oauth/token"): _Endpoint(protocol.token, public),
-            ("POST", "/oauth/introspect"): _Endpoint(protocol.introspect, private),
-            ("POST", "/oauth/revoke"): _Endpoint(protocol.revoke, public),
-            ("GET", "/oauth/userinfo"): _Endpoint(protocol.userinfo, public),
+            ("POST", "/oauth/token"): _Endpoint(lambda request, at: protocol.token(request, at), public),
+            ("POST", "/oauth/introspect"): _Endpoint(lambda request, at: protocol.introspect(request, at), private),
+            ("POST", "/oauth/revoke"): _Endpoint(lambda request, at: protocol.revoke(request, at), public),
+            ("GET", "/oauth/userinfo"): _Endpoint(lambda request, at: protocol.userinfo(request, at), public),
             ("GET", "/oauth/jwks"): _Endpoint(lambda _request, at: protocol.jwks(at), public, is_document=True),
             ("GET", "/.well-known/openid-configuration"): metadata,
             ("GET", "/.well-known/oauth-authorization-server"): metadata,

@@ -28,7 +28,7 @@ def _wanted(*lists: str) -> set[str]:
 def _imports(folder: str) -> Iterator[tuple[str, str]]:
     """Each top-level name that is imported from elsewhere, with the file that does."""
     for path in sorted((ROOT / folder).rglob("*.py")):
-        # A peer of the bench has its own environment, and its own list beside what is run in it.
+        # What stands in `peers` runs in a peer's own environment, which bench/peers/*.txt lock.
         if {"node_modules", "build", "peers"} & set(path.parts):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -81,6 +81,24 @@ def test_kills_under_load_lose_nothing_acknowledged(rig: Rig, times: int) -> Non
     assert is_whole(provider)
 
 
+@pytest.mark.spec("F-1")
+def test_a_worker_that_dies_again_at_once_takes_no_other_with_it(rig: Rig) -> None:
+    provider = rig.provider
+    assert provider.process is not None
+    first, spared = processes(provider)
+    victim = first
+    for _ in range(3):
+        os.kill(victim, signal.SIGKILL)
+        until = time.monotonic() + READY_WITHIN
+        while not (after := [pid for pid in processes(provider) if pid not in {victim, spared}]):
+            assert time.monotonic() < until, provider.log[-3000:]
+            time.sleep(0.05)
+        (victim,) = after
+    assert provider.process.poll() is None
+    assert spared in processes(provider)
+    assert ready(provider) == 200
+
+
 @pytest.mark.spec("F-2", "S-1")
 def test_the_disk_has_it_before_the_client_is_told(rig: Rig, tmp_path: Path) -> None:
     people = [(rig.person(), rig.add()) for _ in range(3)]

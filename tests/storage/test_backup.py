@@ -6,31 +6,39 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
+from idp import policy
 from idp.accounts.attempts import Attempt
 from idp.accounts.errors import LinkDead
 from idp.accounts.usernames import parse_username
 from idp.app import create_app
 from idp.cli.archive import ArchiveProblem
 from idp.cli.main import cli
+from idp.db import StoreUnavailable
 from idp.installation import find_restored_at
 from idp.outbox import Template
+from idp.protocol.client_auth import ASSERTION_TYPE
 from idp.protocol.clients import Registration
+from idp.protocol.details import ClientDetails
+from idp.protocol.messages import ProtocolRequest
 from idp.protocol.profiles import DEVICE_CODE
-from idp.protocol.subjects import Authentication
 from idp.snapshot import SnapshotProblem
 from idp.web.current import EXTENSION
-from idp.wiring import Services
+from idp.wiring import Services, authentication_of
 
 USERNAME, PASSWORD, NEW_PASSWORD = "EKU9003173C9", "Sello.Digital.2026", "Otra.Clave.2027"
 SECRET = "0123456789abcdef0123456789abcdef-tests"
+CLIENT_KEY = ECKey.generate_key("P-256", {"kid": "erp"})
 
 
 def now() -> datetime:
@@ -65,7 +73,10 @@ class Running:
         at, account = now(), self.services.directory.find(USERNAME, now())
         assert account is not None
         self.services.protocol.devices.enter(begun["user_code"], browser="b", address=None, now=at)
-        authentication = Authentication(account.account_id, "sid-1", at, ("pwd",), "1")
+        with self.services.store.write() as tx:
+            own = {"amr": ("pwd",), "acr": "1", "now": at, "address": None, "user_agent": None}
+            cookie = self.services.sessions.sign_in(tx, None, account.account_id, **own)
+        authentication = authentication_of(self.services.sessions.find(cookie, at))
         self.services.protocol.devices.decide(
             begun["user_code"], allow=True, browser="b", authentication=authentication, now=at
         )
@@ -192,6 +203,58 @@ def test_what_was_spent_after_the_backup_stays_dead(place: Path, client: dict[st
         assert provider.refresh(client, fresh["refresh_token"])["status"] == 200
         assert find_restored_at(provider.services.store) is not None
     assert stat.S_IMODE((place / "one.backup").stat().st_mode) == 0o600
+
+
+def _assertion(client_id: str, jti: str, made: datetime, *, dated: bool = True) -> str:
+    """What the client says at `made` to prove who it is, good for half an hour."""
+    claims = {"iss": client_id, "sub": client_id, "aud": "http://localhost", "jti": jti}
+    times = {"exp": int(made.timestamp()) + 1800} | ({"iat": int(made.timestamp())} if dated else {})
+    return jwt.encode({"alg": "ES256"}, {**claims, **times}, CLIENT_KEY)
+
+
+def _present(provider: Running, assertion: str, at: datetime) -> int:
+    form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
+    request = ProtocolRequest("POST", form=urlencode(form).encode())
+    try:
+        return provider.services.protocol.token(request, at).status
+    except StoreUnavailable:
+        return 503
+
+
+@pytest.mark.spec("F-15")
+@pytest.mark.spec("P-10")
+def test_an_assertion_that_was_used_after_the_backup_is_not_taken_again(place: Path) -> None:
+    assert place
+    with running() as provider:
+        made, _ = provider.services.protocol.clients.add(
+            Registration(
+                client_name="ERP",
+                redirect_uris=("https://app.example/cb",),
+                scopes=("openid",),
+                grant_types=("client_credentials",),
+                token_endpoint_auth_method="private_key_jwt",
+                details=ClientDetails(jwks={"keys": [CLIENT_KEY.as_dict(private=False)]}),
+            ),
+            now=now(),
+        )
+    good("backup", "one.backup")
+    issued = now()
+    used = _assertion(made.client_id, "one", issued)
+    with running() as provider:
+        assert _present(provider, used, now()) == 200
+        assert _present(provider, used, now()) == 401
+    good("restore", "one.backup", "--replace")
+
+    with running() as provider:
+        # Its mark is not in the backup; nobody knows that it was used.
+        assert _present(provider, used, now()) == 503
+        later = now() + timedelta(minutes=2)
+        assert _present(provider, used, later) == 503
+        assert _present(provider, _assertion(made.client_id, "two", later), later) == 200
+        # One that does not say when it was made may have been made an hour before its end.
+        assert _present(provider, _assertion(made.client_id, "three", later, dated=False), later) == 503
+        later = now() + policy.CLIENT_ASSERTION_LIFETIME_MAX
+        assert _present(provider, _assertion(made.client_id, "four", later, dated=False), later) == 200
 
 
 @pytest.mark.spec("F-15")

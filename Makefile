@@ -3,11 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock demo test test-all check format bench bench-authlib bench-captcha spec clean
+.PHONY: help install lock demo test test-all check format bench bench-filled bench-authlib bench-captcha spec clean
 
 VENV := .venv
 ROUNDS ?= 3
-SECONDS ?= 5
+SECONDS ?= 4
 PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/kit:$(CURDIR)/examples:$(CURDIR)
@@ -46,8 +46,11 @@ format: install ## put the code into the one format
 	ruff format $(wildcard $(CODE))
 	ruff check --fix $(wildcard $(CODE))
 
-bench: install ## W1 to W8 against the peers, installed into .bench/ (ROUNDS=3 SECONDS=5 ONLY=node-redis WORK=W1,W4)
+bench: install ## W1 to W8 against the peers, installed into .bench/ (ROUNDS=3 SECONDS=4 ONLY=node-redis WORK=W1,W4)
 	$(PYTHON) -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY)) $(if $(WORK),--work $(WORK)) $(BENCH)
+
+bench-filled: install ## W1 to W5 with five million tokens in the store against an empty one, SQLite and PostgreSQL
+	$(PYTHON) -m bench.run --filled --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(WORK),--work $(WORK)) $(BENCH)
 
 bench-authlib: install ## client_credentials against the pattern of Authlib's documentation
 	$(PYTHON) -m bench.token_endpoint

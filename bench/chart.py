@@ -11,7 +11,7 @@ text { fill: #24292f; font: 13px system-ui, sans-serif }
 .value { font-weight: 600 }
 .paper { fill: #ffffff }
 .line { stroke: #d8dee4; stroke-width: 1 }
-.llavero { fill: #0a7a55 }
+.llavero { fill: none; stroke: #0a7a55; stroke-width: 4.5 }
 .node-memory { fill: #5b9bd5 }
 .node-redis { fill: #2f5f9e }
 .django-oauth-toolkit { fill: #c07f1f }
@@ -21,7 +21,7 @@ text { fill: #24292f; font: 13px system-ui, sans-serif }
   .small { fill: #9198a1 }
   .paper { fill: #0d1117 }
   .line { stroke: #30363d }
-  .llavero { fill: #3fd29b }
+  .llavero { stroke: #3fd29b }
   .node-memory { fill: #a5cdf3 }
   .node-redis { fill: #6ea0e0 }
   .django-oauth-toolkit { fill: #e3b341 }
@@ -36,7 +36,7 @@ def _polygon(points: str) -> Callable[[float, float], str]:
 
 # Told apart by shape too, for whoever does not see the colours.
 _SHAPES: dict[str, Callable[[float, float], str]] = {
-    "llavero": lambda x, y: f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8"',
+    "llavero": lambda x, y: f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7.5"',
     "node-memory": _polygon("0,-7 7,6 -7,6"),
     "node-redis": _polygon("-7,-6 7,-6 0,7"),
     "django-oauth-toolkit": _polygon("-6,-6 6,-6 6,6 -6,6"),

@@ -102,7 +102,7 @@ class Run:
                 self.idle[side.name]["after_load_mib"] = side.memory_mib()[0]
 
     def _open(self, stack: ExitStack, entrant: Entrant) -> Side | None:
-        say(f"{self.seconds:4.0f} s  {entrant.name}: installed if need be, and started three times")
+        say(f"{self.seconds:4.0f} s  {entrant.name}: installed if need be, prepared, started")
         place = self._folder / entrant.name.replace(" ", "-")
         try:
             side = stack.enter_context(entrant.install()(place))

@@ -103,6 +103,11 @@ _GRANIAN_LOG = {
 """What Granian logs goes where our own does, in the same form."""
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    # At each start it wonders at so many threads, nearly all of which never begin (`policy.BODIES_AWAITED_MAX`).
+    return "allows spawning up to" not in record.getMessage()
+
+
 def _raise_open_files() -> int:
     """How many files each process may open: what the system grants, up to what is wanted (O-6)."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -155,6 +160,7 @@ def _serve(
     for process in beside:
         process.start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
+    logging.getLogger("_granian").addFilter(_is_news)
     server = Granian(
         "idp.app:create_server",
         factory=True,

@@ -1,6 +1,5 @@
 """`idp init`, `idp serve`, `idp worker`."""
 
-import ctypes
 import gc
 import logging
 import multiprocessing
@@ -11,7 +10,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,9 +23,6 @@ from idp.web import health, observing
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import Services
-
-_M_MMAP_THRESHOLD = -3
-_MMAP_THRESHOLD_BYTES = 1 << 20
 
 
 @click.command()
@@ -217,10 +212,6 @@ def _share_memory() -> None:
     # A collection would write into every object, and so make a copy of every page, in each worker.
     gc.collect()
     gc.freeze()
-    with suppress(OSError, AttributeError):  # another C library than glibc keeps its own counsel
-        # mallopt(3): a password hash takes 19 MiB for a moment. Above a fixed threshold the kernel gets them back at
-        # once; left alone, glibc raises the threshold after the first one and keeps them.
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 @click.command()

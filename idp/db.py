@@ -68,8 +68,7 @@ def engine_options(url: str) -> dict[str, Any]:
         return {**quiet, "connect_args": {"timeout": 10, "check_same_thread": False}, "pool_timeout": 10}
     from idp import postgresql  # its driver is memory that SQLite's users need not pay for
 
-    pool = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 8, "pool_timeout": 5}
-    return {**quiet, **pool, "connect_args": postgresql.connect_args(url)}
+    return {**quiet, **postgresql.engine_options(url)}
 
 
 def own_insert(dialect: str) -> Callable[[Any], Any]:
@@ -117,7 +116,7 @@ class Store:
 
             # PostgreSQL lets commits of the same moment share one flush by itself.
             postgresql.prepare(engine)
-            self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._reader = postgresql.make_reader(engine)
             self._transaction = partial(_begin_timed, engine)
 
     @contextmanager

@@ -11,7 +11,6 @@ import click
 
 from idp.accounts.attempts import Attempt
 from idp.accounts.directory import AccountView, Directory
-from idp.accounts.models import State
 from idp.accounts.usernames import parse_username
 from idp.cli.terminal import fail, json_option, now, open_services, show
 
@@ -145,7 +144,7 @@ def reset(username: str) -> None:
     view = services.directory.find(username, moment)
     if view is None:
         fail("no account has this username")
-    if view.state is State.DISABLED:
+    if view.state == "disabled":
         fail("the account is disabled: idp account enable")
     services.recovery.send_reminder(parse_username(view.username), attempt=Attempt(), now=moment)
     click.echo("a link goes to the registered address, unless one went there a few minutes ago")

@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock demo test test-all check format bench bench-filled bench-authlib bench-captcha spec clean
+.PHONY: help install lock demo test test-all check format bench bench-filled bench-authlib bench-captcha spec audit \
+	components clean
 
 VENV := .venv
 ROUNDS ?= 3
@@ -63,11 +64,22 @@ spec: install ## which requirement is proven by which test (SPEC=FILE: and which
 
 lock: $(VENV)/.made ## pin the newest versions that fit requirements/*.in, with hashes
 	$(PIP) uv
-	for name in runtime demo tracing dev node; do \
+	for name in runtime demo tracing dev node audit; do \
 		uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 			--no-emit-index-url --no-annotate --no-header \
 			requirements/$$name.in --output-file requirements/$$name.txt; \
 	done
+	$(PYTHON) -m tools.components
+
+audit: $(VENV)/.made ## known holes in what is locked: before each release, where there is a network; fails for any
+	@$(PIP) --require-hashes -r requirements/audit.txt
+	@# --strict: without it, a service that does not answer counts as "no known vulnerabilities".
+	for name in runtime demo tracing dev node; do \
+		pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/$$name.txt; \
+	done
+
+components: $(VENV)/.made ## docs/components.json: what a server consists of, as CycloneDX, from the locks
+	$(PYTHON) -m tools.components
 
 clean: ## remove .venv/ and what tools leave behind; instance/ and keys/ stay
 	rm -rf $(VENV) .bench build dist *.egg-info kit/*.egg-info kit/build kit/dist .mypy_cache .ruff_cache .pytest_cache \

@@ -177,6 +177,8 @@ def _serve(
         workers_kill_timeout=int(policy.DRAIN_MAX.total_seconds()),
     )
     server.respawned_wrks = _Replacements()
+    # It warns that there may be so many threads, and advises what would turn callers away.
+    logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in record.getMessage())
 
     main = os.getpid()
 

@@ -24,7 +24,6 @@ BODY = (
     b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     b"Content-Length: 900\r\n\r\nusername="
 )
-WORKERS = 2  # of the rig
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +101,10 @@ def test_slow_connections_leave_honest_people_served(rig: Rig, count: int) -> No
 
 
 @pytest.mark.spec("F-13", "O-6")
-@pytest.mark.parametrize("count", [200, pytest.param(WORKERS * BODIES_AWAITED_MAX * 9 // 10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(BODIES_AWAITED_MAX * 9 // 10, marks=pytest.mark.slow)])
 def test_slow_bodies_leave_honest_people_served(rig: Rig, count: int) -> None:
     account = rig.add()
+    # The kernel gives connections to whichever process is awake: one of them may get nearly all.
     with slow_connections(rig.provider.port, count, BODY) as held:
         took = []
         for round_ in range(5):

@@ -17,7 +17,8 @@ from tests.serving import make_password
 WAIT = 30.0
 PAUSE = 0.05  # seconds after a 503; a real client waits longer
 UNANSWERED = 599
-"""What stands for a connection that was refused, or ended without an answer."""
+"""What stands for a connection that was refused, or ended without an answer, or in the middle of one."""
+NO_ANSWER = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Load:
         asked = self._rig.request(prompt="none")
         try:
             answer = person.open(asked.url)
-        except requests.ConnectionError:
+        except NO_ANSWER:
             self._note(UNANSWERED)
             return None
         if not answer.is_redirect:
@@ -152,7 +153,7 @@ class Load:
     def _call(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
         try:
             status, answer = self._rig.call("/oauth/token", self._rig.own, **form)
-        except requests.ConnectionError:
+        except NO_ANSWER:
             status, answer = UNANSWERED, {}
         return self._note(status), answer
 
@@ -217,7 +218,7 @@ class Load:
         person.http.hooks["response"].append(look)
         try:
             yield
-        except requests.ConnectionError:
+        except NO_ANSWER:
             self._note(UNANSWERED)
         except AssertionError:
             if not trouble:

@@ -137,10 +137,6 @@ class Ephemeral:
         """Whether `tx` has a meaning for this kind, here."""
         return self._apart(kind) is None
 
-    def evicts(self) -> bool:
-        """Whether something here may be dropped before its time."""
-        return self._volatile is not None and self._volatile.evicts()
-
     def _apart(self, kind: str) -> Volatile | None:
         return self._volatile if kind in self._kinds else None
 

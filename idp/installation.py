@@ -73,6 +73,10 @@ class Server:
     connections_max: int
     connections: int
     """Of everybody, this one included."""
+    fsync: str
+    synchronous_commit: str
+    """Of our own connections: the database or the role may have it otherwise than the server."""
+    synchronous_standby_names: str
 
 
 def find_server(store: Store) -> Server | None:
@@ -84,10 +88,22 @@ def find_server(store: Store) -> Server | None:
         row = connection.execute(
             text(
                 "SELECT clock_timestamp() AS clock, current_setting('server_version') AS version,"
-                " current_setting('max_connections')::int AS most, (SELECT count(*) FROM pg_stat_activity) AS now"
+                " current_setting('max_connections')::int AS most, (SELECT count(*) FROM pg_stat_activity) AS now,"
+                # A distributed PostgreSQL need not know all of them.
+                " coalesce(current_setting('fsync', true), 'on') AS fsync,"
+                " coalesce(current_setting('synchronous_commit', true), 'on') AS synchronous,"
+                " coalesce(current_setting('synchronous_standby_names', true), '') AS standbys"
             )
         ).one()
-    return Server(row.clock.astimezone(UTC), row.version, row.most, row.now)
+    return Server(
+        clock=row.clock.astimezone(UTC),
+        version=row.version,
+        connections_max=row.most,
+        connections=row.now,
+        fsync=row.fsync,
+        synchronous_commit=row.synchronous,
+        synchronous_standby_names=row.standbys,
+    )
 
 
 def _note(store: Store, tx: Connection, name: str, value: int, now: datetime) -> None:

@@ -45,6 +45,18 @@ class Hits:
     ends_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Redis, as `idp doctor` judges it."""
+
+    version: str
+    eviction: str
+    """Its `maxmemory-policy`."""
+    memory: int
+    memory_max: int
+    """Bytes; 0: as much as the machine has."""
+
+
 def digest(key: str) -> str:
     """The form in which a key is stored: base64url of its SHA-256, without padding."""
     return urlsafe_b64encode(hashlib.sha256(key.encode()).digest()).rstrip(b"=").decode("ascii")
@@ -159,13 +171,18 @@ class Volatile:
         """Return if Redis answers."""
         self._call(_GET, "check", "", now=_EPOCH)
 
-    def evicts(self) -> bool:
-        """Whether it may drop what lives to make room: a mark that is dropped is a replay that is let in."""
+    def describe(self) -> Server:
+        """What the server says of itself."""
         try:
-            memory = self._redis.info("memory")
+            facts: dict[str, Any] = self._redis.info()
         except self._away as error:
             raise StoreUnavailable(type(error).__name__) from error
-        return bool(memory.get("maxmemory")) and memory.get("maxmemory_policy") != "noeviction"
+        return Server(
+            version=str(facts["redis_version"]),
+            eviction=str(facts.get("maxmemory_policy", "unknown")),
+            memory=int(facts.get("used_memory", 0)),
+            memory_max=int(facts.get("maxmemory", 0)),
+        )
 
     def put(
         self, kind: str, key: str, value: Any, ttl: timedelta, *, now: datetime, remember: timedelta | None = None

@@ -59,6 +59,7 @@ class Services:
     settings: Settings
     store: Store
     ephemeral: Ephemeral
+    volatile: Volatile | None
     keys: KeyRing
     outbox: Outbox
     captcha: Captcha
@@ -134,7 +135,8 @@ class Services:
 def build_services(settings: Settings, engine: Engine) -> Services:
     """Put the house together. Opens nothing and asks the database nothing."""
     store = Store(engine)
-    ephemeral = Ephemeral(store, Volatile(settings.redis_url) if settings.redis_url else None)
+    volatile = Volatile(settings.redis_url) if settings.redis_url else None
+    ephemeral = Ephemeral(store, volatile)
     keys = KeyRing(settings.keys_dir, strict=settings.is_production)
     outbox = Outbox(store)
     brand_words = (settings.brand, settings.company, "Llavero")
@@ -194,6 +196,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         settings=settings,
         store=store,
         ephemeral=ephemeral,
+        volatile=volatile,
         keys=keys,
         outbox=outbox,
         captcha=captcha,

@@ -8,8 +8,8 @@ import shutil
 import stat
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import click
 from dotenv import dotenv_values
 from flask import Flask
 
-from idp import installation, policy, schema
+from idp import policy
+from idp.cli.findings import FAIL, OK, WARN, Finding, Findings
+from idp.cli.servers import check_clock, check_redis, check_store
 from idp.cli.terminal import now, open_app
 from idp.db import StoreUnavailable
 from idp.delivery import NotTaken
@@ -27,22 +29,7 @@ from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import KeyProblem, Services, SettingsError
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 _ANSWER_MAX = 256 * 1024
-_POOL = 16  # connections of one process at most; see `db.engine_options`
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was looked at, how it is, and what to do where it is not well."""
-
-    level: str
-    part: str
-    text: str
-    remedy: str = ""
-
-
-Findings = Iterator[Finding]
 
 
 @click.command()
@@ -62,10 +49,10 @@ def doctor(as_json: bool, offline: bool) -> None:
     checks: list[tuple[str, Callable[[], Findings]]] = [
         ("settings", lambda: _check_settings(services)),
         ("files", lambda: _check_files(services)),
-        ("store", lambda: _check_store(services)),
-        ("clock", lambda: _check_clock(services)),
+        ("store", lambda: check_store(services)),
+        ("clock", lambda: check_clock(services)),
         ("keys", lambda: _check_keys(services)),
-        ("redis", lambda: _check_redis(services)),
+        ("redis", lambda: check_redis(services)),
         ("outbox", lambda: _check_outbox(services)),
         ("disk", lambda: _check_disk(services)),
         ("limits", _check_limits),
@@ -146,52 +133,6 @@ def _check_files(services: Services) -> Findings:
         yield Finding(OK, "files", "secrets are readable to their owner only")
 
 
-def _check_store(services: Services) -> Findings:
-    name = services.store.engine.dialect.name
-    try:
-        present = schema.find_present(services.store)
-    except StoreUnavailable as error:
-        yield Finding(FAIL, "store", f"{name} does not answer: {error}", "is it up, and IDP_DATABASE_URL right?")
-        return
-    if not schema.is_current(present):
-        has = "none" if present is None else present
-        yield Finding(FAIL, "store", f"migrations: has {has}, needs {schema.newest()}", "idp init")
-        return
-    later = "" if present == schema.newest() else ", of a later release"
-    try:
-        installation.prove_writable(services.store, now())
-    except StoreUnavailable as error:
-        yield Finding(FAIL, "store", f"{name} takes no writes: {error}", "disk full, read-only, or a standby?")
-        return
-    yield Finding(OK, "store", f"{name} reads and writes; migrations at {present}{later}")
-    server = installation.find_server(services.store)
-    if server is not None:
-        left = server.connections_max - server.connections
-        text = f"PostgreSQL {server.version}: {server.connections} of {server.connections_max} connections"
-        if left < _POOL:
-            yield Finding(WARN, "store", text, f"one process of ours takes up to {_POOL}: raise max_connections")
-        else:
-            yield Finding(OK, "store", text)
-
-
-def _check_clock(services: Services) -> Findings:
-    before = now()
-    server = installation.find_server(services.store)
-    after = now()
-    if server is None:
-        yield Finding(OK, "clock", f"{after:%Y-%m-%d %H:%M:%S} UTC; the database has no other")
-        return
-    # What lies between asking and hearing is nobody's fault.
-    skew = max(before - server.clock, server.clock - after, timedelta())
-    text = f"differs from the database's by {skew.total_seconds():.1f} s"
-    if skew > policy.CLOCK_SKEW:
-        yield Finding(FAIL, "clock", text, "set both by NTP: tokens of the future are refused beyond 30 s")
-    elif skew > policy.READY_KEPT:
-        yield Finding(WARN, "clock", text, "is NTP running on both?")
-    else:
-        yield Finding(OK, "clock", text)
-
-
 def _check_keys(services: Services) -> Findings:
     moment = now()
     try:
@@ -208,21 +149,6 @@ def _check_keys(services: Services) -> Findings:
         yield Finding(WARN, "keys", text, "idp keys rotate")
     else:
         yield Finding(OK, "keys", text)
-
-
-def _check_redis(services: Services) -> Findings:
-    if not services.settings.redis_url:
-        return
-    try:
-        services.ephemeral.get("captcha_wait", "doctor", now=now())
-        evicts = services.ephemeral.evicts()
-    except StoreUnavailable as error:
-        yield Finding(FAIL, "redis", f"does not answer: {error}", "is it up, and IDP_REDIS_URL right?")
-    else:
-        if evicts:
-            yield Finding(FAIL, "redis", "drops live values when it is full", "set maxmemory-policy noeviction")
-        else:
-            yield Finding(OK, "redis", "answers")
 
 
 def _check_outbox(services: Services) -> Findings:

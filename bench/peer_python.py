@@ -21,8 +21,8 @@ _SOURCE = ROOT / "bench" / "peers"
 IN_FLIGHT = 8
 """Connections: what two workers of four threads work on at once. More would only wait, and make every answer late."""
 # Its access tokens have no `jti`: two of one second for one person are the same, and it answers 500. Among so many
-# nobody comes twice in a second.
-_CANAILLE_USERNAMES = tuple(f"persona{number:02}" for number in range(96))
+# nobody comes twice in a second, since it does some hundred a second on two cores.
+_CANAILLE_USERNAMES = tuple(f"persona{number:03}" for number in range(160))
 _CANAILLE_HASH = f"""
 from passlib.hash import pbkdf2_sha512
 known = pbkdf2_sha512.hash({PASSWORD_HASHED_ONCE!r})
@@ -147,6 +147,7 @@ def canaille(installed: Path, folder: Path, *, workers: int = 2) -> Iterator[Sid
     with _serve("canaille", command, folder, own, port, "/.well-known/openid-configuration", settings) as side:
         side.machine_scope = "openid profile"
         side.hash_once = (python, _CANAILLE_HASH)
+        side.readers = len(USERNAMES)
         side.connections = IN_FLIGHT
         side.learn()
         side.sign_in = lambda number: canaille_sign_in(side, _CANAILLE_USERNAMES[number % len(_CANAILLE_USERNAMES)])

@@ -64,6 +64,8 @@ class Side:
     hash_once: tuple[str, str] | None = None
     """A Python, and a program for it that makes `compare`, which compares a password with its hash as the side does."""
     connections: int = 32
+    readers: int | None = None
+    """How many of its browsers' access tokens W4 and W5 are about; None for all."""
     machine_client: str | None = None
     """Where a client has one grant type only: the id of the one for W1, of the same secret."""
     introspection_needs_scope: str | None = None

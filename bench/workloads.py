@@ -241,7 +241,7 @@ def _check_refresh(checker: Checker, status: int, text: str) -> None:
 
 
 def _access_tokens(side: Side) -> list[str]:
-    return [side.sign_in_tokens(number)["access_token"] for number in range(len(side.cookies))]
+    return [side.sign_in_tokens(number)["access_token"] for number in range(side.readers or len(side.cookies))]
 
 
 def _plan_introspect(side: Side) -> Plan:

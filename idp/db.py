@@ -109,7 +109,7 @@ class Store:
             shared = sqlite.SharedCommits(engine)
             event.listen(engine, "engine_disposed", shared.let_go)
             self._transaction = shared.transaction
-            if engine.url.database not in {None, "", ":memory:"}:
+            if not sqlite.is_in_memory(engine):
                 self._readers = sqlite.Readers(engine)
                 event.listen(engine, "engine_disposed", self._readers.let_go)
         else:

@@ -39,6 +39,11 @@ def make_private(url: str, *, mend: bool = False) -> None:
             each.chmod(0o600)
 
 
+def is_in_memory(engine: Engine) -> bool:
+    """Whether the database is gone with its connection."""
+    return engine.url.database in {None, "", ":memory:"}
+
+
 def prepare(engine: Engine) -> None:
     """Make every connection of `engine` durable, and every transaction begin when it says so."""
     event.listen(engine, "connect", _prepare_connection)
@@ -127,7 +132,6 @@ class SharedCommits:
         """Close the connection that waits for the next batch."""
         with self._turn:
             if self._kept is not None and self._batch is None:
-                self._kept.detach()  # else it would only go back to the pool
                 self._kept.close()
             self._kept = None
 
@@ -170,7 +174,7 @@ class SharedCommits:
             # Under load the next ones are a moment away, and waiting for them costs less than a commit each. SQLite's
             # lock is not held yet, so that no other process waits for us.
             time.sleep(_LINGER)
-        connection, self._kept = self._kept or self._engine.connect(), None
+        connection, self._kept = self._kept or self._connect(), None
         try:
             connection.begin()
         except BaseException:
@@ -178,6 +182,13 @@ class SharedCommits:
             raise
         self._batch = _Batch(connection)
         return self._batch
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect()
+        if not is_in_memory(self._engine):  # which is one connection, everybody's
+            # Out of the pool: it would hold a place there for good, and only go back when it is to be closed.
+            connection.detach()
+        return connection
 
     def _undo(self, batch: _Batch) -> None:
         """Take back what the member who failed has done; the first takes back the whole transaction, its own."""

@@ -39,7 +39,7 @@ _FIND = Prepared(
 )
 _SAVE = Prepared(update(_S).where(_S.id == bindparam("digest")).values(data=bindparam("new_data")))
 _DELETE = delete(_S).where(_S.id == bindparam("digest"))
-_HOLD = (
+_HOLD = Prepared(
     select(_S.id)
     .where(
         _S.account_id == bindparam("account_id"),
@@ -321,7 +321,7 @@ def hold_session(tx: Connection, account_id: str, sid: str, auth_time: datetime)
     takes its row first, and so comes wholly before or finds wholly all that was given (W-4). The `sid` alone would
     not do: a change of the password keeps it at the browser where it was made.
     """
-    return tx.execute(_HOLD, {"account_id": account_id, "sid": sid, "auth_time": auth_time}).first() is not None
+    return _HOLD.first(tx, {"account_id": account_id, "sid": sid, "auth_time": auth_time}) is not None
 
 
 def _digest(cookie: str) -> str:

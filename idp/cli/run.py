@@ -1,6 +1,5 @@
 """`idp init`, `idp serve`, `idp worker`."""
 
-import ctypes
 import gc
 import logging
 import multiprocessing
@@ -11,7 +10,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,9 +23,6 @@ from idp.web import health, observing
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
 from idp.wiring import Services
-
-_M_MMAP_THRESHOLD = -3
-_MMAP_THRESHOLD_BYTES = 1 << 20
 
 
 @click.command()
@@ -86,7 +81,6 @@ def serve(host: str, port: int, workers: int, with_worker: bool, metrics: str | 
     services = open_services()  # refuses bad settings here, once, instead of in each worker
     services.keys.check_ready(now())
     observing.configure_log(services)
-    _raise_open_files()
     with TemporaryDirectory(prefix="idp-") as folder:
         os.environ |= {"WEB_CONCURRENCY": str(workers), health.RUN_FOLDER: folder}
         if metrics is not None:
@@ -104,12 +98,19 @@ _GRANIAN_LOG = {
 """What Granian logs goes where our own does, in the same form."""
 
 
-def _raise_open_files() -> None:
-    """Take what the system grants, up to what is wanted: a few slow callers fill the usual 1,024 (O-6)."""
+def _is_news(record: logging.LogRecord) -> bool:
+    # At each start it wonders at so many threads, nearly all of which never begin (`policy.BODIES_AWAITED_MAX`).
+    return "allows spawning up to" not in record.getMessage()
+
+
+def _raise_open_files() -> int:
+    """How many files each process may open: what the system grants, up to what is wanted (O-6)."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = policy.OPEN_FILES_WANTED if most == resource.RLIM_INFINITY else min(policy.OPEN_FILES_WANTED, most)
+    # A few slow callers fill the usual 1,024.
     if allowed != resource.RLIM_INFINITY and allowed < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted
 
 
 class _Replacements(dict[int, float]):
@@ -154,6 +155,7 @@ def _serve(
     for process in beside:
         process.start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
+    logging.getLogger("_granian").addFilter(_is_news)
     server = Granian(
         "idp.app:create_server",
         factory=True,
@@ -167,6 +169,8 @@ def _serve(
         # Those that work, and those that wait for a body (web.limits). Each begins when it is needed.
         blocking_threads=policy.REQUESTS_AT_ONCE + policy.BODIES_AWAITED_MAX,
         backlog=2048,
+        # Connections, not requests: with the usual 1,024 it would take no other while so many say nothing (O-6).
+        backpressure=_raise_open_files() * 9 // 10,
         log_level=LogLevels.warning,
         log_dictconfig=_GRANIAN_LOG,
         respawn_failed_workers=True,
@@ -208,10 +212,6 @@ def _share_memory() -> None:
     # A collection would write into every object, and so make a copy of every page, in each worker.
     gc.collect()
     gc.freeze()
-    with suppress(OSError, AttributeError):  # another C library than glibc keeps its own counsel
-        # mallopt(3): a password hash takes 19 MiB for a moment. Above a fixed threshold the kernel gets them back at
-        # once; left alone, glibc raises the threshold after the first one and keeps them.
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 @click.command()

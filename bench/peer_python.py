@@ -4,6 +4,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.peers import MissingPart, run_quietly
 from bench.processes import start_timed
-from bench.sides import PASSWORD_HASHED_ONCE, REDIRECT, USERNAMES, Side, cookies_of, csrf_token
+from bench.sides import FLOWS_AT_ONCE, PASSWORD_HASHED_ONCE, REDIRECT, USERNAMES, Side, cookies_of, csrf_token
 from tests.serving import ROOT, clean_environment, free_port, start_server, stop_server
 
 _SOURCE = ROOT / "bench" / "peers"
@@ -151,7 +152,8 @@ def canaille(installed: Path, folder: Path, *, workers: int = 2) -> Iterator[Sid
         side.connections = IN_FLIGHT
         side.learn()
         side.sign_in = lambda number: canaille_sign_in(side, _CANAILLE_USERNAMES[number % len(_CANAILLE_USERNAMES)])
-        side.cookies = [canaille_sign_in(side, username) for username in _CANAILLE_USERNAMES]
+        with ThreadPoolExecutor(FLOWS_AT_ONCE) as pool:
+            side.cookies = list(pool.map(lambda username: canaille_sign_in(side, username), _CANAILLE_USERNAMES))
         yield side
 
 

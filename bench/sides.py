@@ -29,6 +29,8 @@ SCOPE = "openid profile email"
 VERIFIER = secrets.token_urlsafe(48)
 CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 PASSWORD_HASHED_ONCE = "Zq7-banco de pruebas"
+FLOWS_AT_ONCE = 4
+"""How many browsers at once are signed in, or given tokens, before a load."""
 USERNAMES = tuple(f"BNC0101{day:02}AB1" for day in range(1, 9))
 
 

@@ -139,7 +139,7 @@ def traced(pids: list[int], output: Path, calls: str) -> Iterator[Path]:
             text=True,
         )
     except FileNotFoundError:
-        pytest.skip("optional: strace is missing: apt-get install strace")
+        pytest.skip("strace is missing: apt-get install strace")
     assert tracer.stderr is not None
     first = tracer.stderr.readline()
     if "attached" not in first:

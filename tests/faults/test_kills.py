@@ -104,7 +104,7 @@ def test_a_worker_that_dies_again_at_once_takes_no_other_with_it(rig: Rig) -> No
         (victim,) = after
     assert provider.process.poll() is None
     assert spared in processes(provider)
-    assert ready(provider) == 200
+    wait_until_ready(provider)  # a worker may still believe its look of while another test had the disk full
 
 
 @pytest.mark.spec("F-2", "S-1")

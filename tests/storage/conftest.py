@@ -26,17 +26,22 @@ def redis() -> Iterator[RedisServer]:
         yield found
 
 
+def clear(url: str) -> None:
+    """Take everything out of a PostgreSQL database, which the tests before have used."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'storage.db'}"
     found: str = request.getfixturevalue("postgresql")
-    engine = create_engine(found)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
+    clear(found)
     return found
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from idp.cli.main import cli
 from tests.clusters import Cluster, RedisServer, cluster, redis_server
+from tests.storage.conftest import clear
 
 pytestmark = pytest.mark.xdist_group("postgresql")
 
@@ -78,6 +79,7 @@ def test_commits_that_do_not_wait(durable: Cluster, how: str) -> None:
 @pytest.mark.usefixtures("place")
 def test_a_database_that_never_flushes(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert look("commits") == (0, [])
+    clear(postgresql)
     monkeypatch.setenv("IDP_DATABASE_URL", postgresql)
     assert CliRunner().invoke(cli, ["init"]).exit_code == 0
     assert look("commits") == (1, [("fail", "fsync = on")])

@@ -18,6 +18,7 @@ from idp.cli.terminal import know_migrations
 from idp.db import Base, TablesBusy
 from idp.settings import Settings
 from idp.web.current import EXTENSION
+from tests.storage.conftest import clear
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*alembic.*:DeprecationWarning")
 
@@ -86,14 +87,6 @@ def test_a_migration_makes_nobody_wait_behind_it(postgresql: str, tmp_path: Path
     assert tables(postgresql) <= {"alembic_version"}
     holder.engine.dispose()
     app.extensions[EXTENSION].store.engine.dispose()
-
-
-def clear(url: str) -> None:
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
 
 
 @pytest.mark.spec("F-12")

@@ -1,11 +1,14 @@
-# Llavero. `make` lists what can be done; everything lands in .venv/ and instance/, nothing elsewhere.
+# Llavero. `make` lists what can be done; everything lands in .venv/ and instance/, what is measured in .bench/.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock demo test test-all check format bench bench-captcha spec clean
+.PHONY: help install lock demo test test-all check format bench bench-filled bench-authlib bench-captcha spec audit \
+	components clean
 
 VENV := .venv
+ROUNDS ?= 3
+SECONDS ?= 4
 PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/kit:$(CURDIR)/examples:$(CURDIR)
@@ -44,7 +47,13 @@ format: install ## put the code into the one format
 	ruff format $(wildcard $(CODE))
 	ruff check --fix $(wildcard $(CODE))
 
-bench: install ## requests for each second of server CPU, against the pattern of Authlib's documentation
+bench: install ## W1 to W8 against the peers, installed into .bench/ (ROUNDS=3 SECONDS=4 ONLY=node-redis WORK=W1,W4)
+	$(PYTHON) -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY)) $(if $(WORK),--work $(WORK)) $(BENCH)
+
+bench-filled: install ## W1 to W5 with five million tokens in the store against an empty one, SQLite and PostgreSQL
+	$(PYTHON) -m bench.run --filled --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(WORK),--work $(WORK)) $(BENCH)
+
+bench-authlib: install ## client_credentials against the pattern of Authlib's documentation
 	$(PYTHON) -m bench.token_endpoint
 
 bench-captcha: install ## how many CAPTCHA images Tesseract solves, to stay below 2 % (apt-get install tesseract-ocr)
@@ -55,14 +64,25 @@ spec: install ## which requirement is proven by which test (SPEC=FILE: and which
 
 lock: $(VENV)/.made ## pin the newest versions that fit requirements/*.in, with hashes
 	$(PIP) uv
-	for name in runtime demo tracing dev node; do \
+	for name in runtime demo tracing dev node audit; do \
 		uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 			--no-emit-index-url --no-annotate --no-header \
 			requirements/$$name.in --output-file requirements/$$name.txt; \
 	done
+	$(PYTHON) -m tools.components
+
+audit: $(VENV)/.made ## known holes in what is locked: before each release, where there is a network; fails for any
+	@$(PIP) --require-hashes -r requirements/audit.txt
+	@# --strict: without it, a service that does not answer counts as "no known vulnerabilities".
+	for name in runtime demo tracing dev node; do \
+		pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/$$name.txt; \
+	done
+
+components: $(VENV)/.made ## docs/components.json: what a server consists of, as CycloneDX, from the locks
+	$(PYTHON) -m tools.components
 
 clean: ## remove .venv/ and what tools leave behind; instance/ and keys/ stay
-	rm -rf $(VENV) build dist *.egg-info kit/*.egg-info kit/build kit/dist .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) .bench build dist *.egg-info kit/*.egg-info kit/build kit/dist .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache tests/clients/node_modules $(CATALOGUES)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

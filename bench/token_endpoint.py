@@ -14,8 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -34,7 +32,8 @@ from urllib.request import urlopen
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from bench import baseline_authlib
+from bench import baseline_authlib, generator
+from bench.generator import Plan, Request, load, read_answers
 from tests.serving import (
     ROOT,
     clean_environment,
@@ -162,52 +161,32 @@ def basic(client_id: str, client_secret: str) -> str:
     return "Basic " + b64encode(f"{client_id}:{client_secret}".encode()).decode()
 
 
-def load(side: Side, connections: int, seconds: float, answers: Path) -> tuple[dict[str, float], float]:
-    """Run the generator once; what it reports, and the CPU seconds it took itself."""
-    url = f"http://127.0.0.1:{side.port}/oauth/token"
-    wrk = shutil.which("wrk")
-    if wrk is not None:
-        command = [
-            wrk,
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds:g}s",
-            "--timeout",
-            "12s",
-            "-s",
-            str(ROOT / "bench" / "load.lua"),
-            url,
-        ]
-    else:
-        command = [sys.executable, "-m", "bench.load", url, str(connections), str(seconds)]
-    own = {"LOAD_FORM": FORM, "LOAD_AUTHORIZATION": side.authorization, "LOAD_ANSWERS": str(answers)}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, env=clean_environment(own), capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    report: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return report, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def measure(side: Side, connections: int, seconds: float, answers: Path, seen: set[str]) -> Round:
+def measure(side: Side, connections: int, seconds: float, folder: Path, seen: set[str]) -> Round:
     """Load one side once and check every answer it gave."""
     rows, cpu = side.count_rows(), side.cpu_seconds()
-    report, generator_cpu = load(side, connections, seconds, answers)
+    plan = Plan("distinct", [Request("POST", "/oauth/token", {"Authorization": side.authorization}, FORM)])
+    report, answers = load(f"http://127.0.0.1:{side.port}", plan, connections, seconds, folder)
     cpu, rows = side.cpu_seconds() - cpu, side.count_rows() - rows
     checked = check_answers(side, answers, seen)
-    requests = int(report["requests"])
-    if report["errors"] or requests - checked > connections or rows < checked:
+    if report.errors or report.requests - checked > connections or rows < checked:
         side.fail(f"reports {report}, {checked} good answers, {rows} rows written")
-    return Round(side.name, requests, report["seconds"], cpu, generator_cpu, report["p50_ms"], report["p99_ms"], rows)
+    return Round(
+        side.name,
+        report.requests,
+        report.seconds,
+        cpu,
+        report.cpu_seconds,
+        report.p50_ms,
+        report.p99_ms,
+        rows,
+    )
 
 
 def check_answers(side: Side, answers: Path, seen: set[str]) -> int:
     """How many answers came, each of them 200 with a new token that verifies; anything else ends the run."""
     key, count = side.find_key(), 0
-    for line in answers.read_text().splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break  # cut off when the generator stopped
-        status, _, body = line.partition(" ")
-        if status != "200":
+    for status, body, _ in read_answers(answers):
+        if status != 200:
             side.fail(f"answered {status}: {body[:300]}")
         answer = json.loads(body)
         token = jwt.decode(answer["access_token"], key, algorithms=["ES256"])
@@ -245,11 +224,11 @@ def main() -> int:
         seen: set[str] = set()
         for side in sides:
             print(f"warming up {side.name} …", flush=True)
-            measure(side, options.connections, 2, folder / "answers", seen)
+            measure(side, options.connections, 2, folder, seen)
         print(HEAD)
         for _ in range(options.rounds):
             for side in sides:
-                rounds.append(measure(side, options.connections, options.seconds, folder / "answers", seen))
+                rounds.append(measure(side, options.connections, options.seconds, folder, seen))
                 print(row(rounds[-1]), flush=True)
         checked = len(seen)
 
@@ -280,7 +259,7 @@ def save(options: argparse.Namespace, rounds: list[Round], medians: dict[str, fl
     packages = ("authlib", "flask", "flask-sqlalchemy", "sqlalchemy", "granian", "joserfc", "cryptography")
     record: dict[str, Any] = {
         "options": vars(options),
-        "generator": "wrk" if shutil.which("wrk") else "bench/load.py",
+        "generator": generator.name(),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "versions": {package: version(package) for package in packages},

@@ -22,14 +22,14 @@ from idp.blueprints import (
     token,
     wellknown,
 )
-from idp.db import engine_options, make_private
+from idp.db import engine_options
 from idp.settings import Settings
+from idp.sqlite import make_private
 from idp.web import assembly, observing
 from idp.web.current import EXTENSION
-from idp.web.extensions import csrf, db, migrate
+from idp.web.extensions import csrf, db
 from idp.wiring import build_services
 
-ROOT = Path(__file__).resolve().parent.parent
 MACHINE_BLUEPRINTS = (token.blueprint, par.blueprint, registration.blueprint, wellknown.blueprint)
 """Called with a token or a secret in hand, never by a form of ours: no CSRF token, no session."""
 PAGE_BLUEPRINTS = (
@@ -71,7 +71,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     make_private(settings.database_url)
     db.init_app(app)
-    migrate.init_app(app, db, directory=str(ROOT / "migrations"), render_as_batch=True)
     with app.app_context():
         services = build_services(settings, db.engine)
     assembly.install(app, services)

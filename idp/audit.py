@@ -11,7 +11,8 @@ from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, String, ins
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp import meters
-from idp.db import Base, UtcDateTime, prepare
+from idp.db import Base, UtcDateTime
+from idp.prepared import Prepared
 
 
 class Event(enum.StrEnum):
@@ -91,13 +92,15 @@ class Origin:
 
     request_id: str | None = None
     address: str | None = None
+    operator: str | None = None
+    """Whoever typed the command; a row says it in its detail."""
 
 
 _NOWHERE = Origin()
 origin: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
 
 _COLUMNS = ("at", "event", "account_id", "client_id", "request_id", "address", "detail")
-_append = prepare(insert(AuditEvent), _COLUMNS)
+_APPEND = Prepared(insert(AuditEvent), inserts=_COLUMNS)
 
 
 def record(
@@ -111,10 +114,12 @@ def record(
 ) -> None:
     """Append one event inside the transaction it describes. `detail` holds no secret and no raw unknown username."""
     where = origin.get()
+    if where.operator is not None:
+        detail = {**(detail or {}), "operator": where.operator}
     meters.count(meters.Counted.EVENT, event.value)
     if event in _GIVES_TOKENS and detail is not None:
         meters.count(meters.Counted.TOKENS, detail.get("grant_type", "other"))
-    _append(
+    _APPEND.run(
         tx,
         {
             "at": now,

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db import Base, Store, StoreUnavailable, UtcDateTime
 from idp.installation import Restored
+from idp.prepared import Prepared
 from idp.volatile import Found, Hits, Taken, Volatile, digest
 
 
@@ -48,23 +49,28 @@ VOLATILE = frozenset(
         "captcha_wrong",
         "client-assertion",
         "device-pace",
-        "posted-request",
-        "pushed-request",
         "registration-address",
     }
 )
-"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through."""
+"""The kinds that live in Redis, where there is one. A new kind lives in SQL until somebody has thought it through.
+
+What a caller fills has no place among them: a Redis that is full refuses every sign-in.
+"""
 
 
 _T = EphemeralValue
+_KEY = ["kind", "key_digest"]
+_COLUMNS = ("kind", "key_digest", "value", "hits", "expires_at", "spent_at", "swept_at")
 # Prepared once: compiling a statement costs more than running it.
-_GET = select(_T.value).where(
-    _T.kind == bindparam("kind"),
-    _T.key_digest == bindparam("digest"),
-    _T.spent_at.is_(None),
-    _T.expires_at > bindparam("now"),
+_GET = Prepared(
+    select(_T.value).where(
+        _T.kind == bindparam("kind"),
+        _T.key_digest == bindparam("digest"),
+        _T.spent_at.is_(None),
+        _T.expires_at > bindparam("now"),
+    )
 )
-_TAKE = (
+_TAKE = Prepared(
     update(_T)
     .where(
         _T.kind == bindparam("a_kind"),
@@ -75,19 +81,21 @@ _TAKE = (
     .values(spent_at=bindparam("a_now"))
     .returning(_T.value)
 )
-_SPENT = select(_T.value).where(
-    _T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"), _T.spent_at.is_not(None)
+_SPENT = Prepared(
+    select(_T.value).where(_T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"), _T.spent_at.is_not(None))
 )
-_HITS = select(_T.hits, _T.expires_at).where(
-    _T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"), _T.expires_at > bindparam("now")
+_HITS = Prepared(
+    select(_T.hits, _T.expires_at).where(
+        _T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"), _T.expires_at > bindparam("now")
+    )
 )
-_UNHIT = (
+_UNHIT = Prepared(
     update(_T)
     .where(_T.kind == bindparam("a_kind"), _T.key_digest == bindparam("a_digest"), _T.expires_at > bindparam("a_now"))
     .values(hits=case((_T.hits > bindparam("a_step"), _T.hits - bindparam("a_step")), else_=0))
     .returning(_T.hits)
 )
-_DROP = delete(_T).where(_T.kind == bindparam("kind"), _T.key_digest == bindparam("digest"))
+_DROP = Prepared(delete(_T).where(_T.kind == bindparam("kind"), _T.key_digest == bindparam("digest")))
 
 
 class Ephemeral:
@@ -102,6 +110,28 @@ class Ephemeral:
         self._restored = Restored(store)
         self._volatile = volatile
         self._kinds = kinds
+        new = store.insert(_T)
+        put = new.on_conflict_do_update(
+            index_elements=_KEY,
+            set_={name: new.excluded[name] for name in ("value", "expires_at", "spent_at", "swept_at")},
+        )
+        claim = new.on_conflict_do_update(
+            index_elements=_KEY,
+            set_={"expires_at": new.excluded.expires_at, "swept_at": new.excluded.swept_at},
+            where=_T.expires_at <= bindparam("a_now"),
+        )
+        fresh = _T.expires_at <= bindparam("a_now")
+        hit = new.on_conflict_do_update(
+            index_elements=_KEY,
+            set_={
+                "hits": case((fresh, new.excluded.hits), else_=_T.hits + new.excluded.hits),
+                "expires_at": case((fresh, new.excluded.expires_at), else_=_T.expires_at),
+                "swept_at": case((fresh, new.excluded.swept_at), else_=_T.swept_at),
+            },
+        )
+        self._put = Prepared(put, inserts=_COLUMNS)
+        self._claim = Prepared(claim.returning(_T.hits), inserts=_COLUMNS)
+        self._hit = Prepared(hit.returning(_T.hits), inserts=_COLUMNS)
 
     def joins(self, kind: str) -> bool:
         """Whether `tx` has a meaning for this kind, here."""
@@ -146,18 +176,15 @@ class Ephemeral:
             "spent_at": None,
             "swept_at": expires_at if remember is None else expires_at + remember,
         }
-        statement = self._store.insert(_T).values(row)
-        changed = {name: row[name] for name in ("value", "expires_at", "spent_at", "swept_at")}
-        statement = statement.on_conflict_do_update(index_elements=["kind", "key_digest"], set_=changed)
         with self._write(tx) as connection:
-            connection.execute(statement)
+            self._put.run(connection, row)
 
     def get(self, kind: str, key: str, *, now: datetime) -> Any | None:
         """The live value, or None. Nothing changes."""
         if (apart := self._apart(kind)) is not None:
             return apart.get(kind, key, now=now)
-        with self._store.read() as connection:
-            return connection.execute(_GET, {"kind": kind, "digest": digest(key), "now": now}).scalar()
+        row = self._store.first(_GET, {"kind": kind, "digest": digest(key), "now": now})
+        return None if row is None else row.value
 
     def take(self, kind: str, key: str, *, now: datetime, tx: Connection | None = None) -> Taken:
         """Spend the value: of any number of callers at once, one gets `TAKEN` (security.md S-2)."""
@@ -165,10 +192,10 @@ class Ephemeral:
             return apart.take(kind, key, now=now)
         hashed = digest(key)
         with self._write(tx) as connection:
-            row = connection.execute(_TAKE, {"a_kind": kind, "a_digest": hashed, "a_now": now}).first()
+            row = _TAKE.first(connection, {"a_kind": kind, "a_digest": hashed, "a_now": now})
             if row is not None:
                 return Taken(Found.TAKEN, row[0])
-            row = connection.execute(_SPENT, {"kind": kind, "digest": hashed}).first()
+            row = _SPENT.first(connection, {"kind": kind, "digest": hashed})
         return Taken(Found.MISSING) if row is None else Taken(Found.SPENT, row[0])
 
     def claim(
@@ -191,19 +218,8 @@ class Ephemeral:
             raise StoreUnavailable("replay marks ended with a restore")
         if (apart := self._apart(kind)) is not None:
             return apart.claim(kind, key, ttl, now=now, known_since=known_since)
-        expires_at = now + ttl
-        statement = (
-            self._store.insert(_T)
-            .values(kind=kind, key_digest=digest(key), value=None, hits=1, expires_at=expires_at, swept_at=expires_at)
-            .on_conflict_do_update(
-                index_elements=["kind", "key_digest"],
-                set_={"expires_at": expires_at, "swept_at": expires_at},
-                where=_T.expires_at <= now,
-            )
-            .returning(_T.hits)
-        )
         with self._write(tx) as connection:
-            return connection.execute(statement).first() is not None
+            return self._claim.first(connection, _new(kind, key, 1, now + ttl) | {"a_now": now}) is not None
 
     def hit(
         self,
@@ -224,29 +240,18 @@ class Ephemeral:
         if step < 0:
             with self._write(tx) as connection:
                 given = {"a_kind": kind, "a_digest": digest(key), "a_now": now, "a_step": -step}
-                return connection.execute(_UNHIT, given).scalar() or 0
-        expires_at = now + window
-        fresh = _T.expires_at <= now
-        statement = self._store.insert(_T).values(
-            kind=kind, key_digest=digest(key), value=None, hits=step, expires_at=expires_at, swept_at=expires_at
-        )
-        counted = statement.on_conflict_do_update(
-            index_elements=["kind", "key_digest"],
-            set_={
-                "hits": case((fresh, step), else_=_T.hits + step),
-                "expires_at": case((fresh, expires_at), else_=_T.expires_at),
-                "swept_at": case((fresh, expires_at), else_=_T.swept_at),
-            },
-        ).returning(_T.hits)
+                left = _UNHIT.first(connection, given)
+                return 0 if left is None else int(left.hits)
         with self._write(tx) as connection:
-            return int(connection.execute(counted).scalar_one())
+            counted = self._hit.first(connection, _new(kind, key, step, now + window) | {"a_now": now})
+        assert counted is not None  # noqa: S101  # one row, new or counted on
+        return int(counted.hits)
 
     def hits(self, kind: str, key: str, *, now: datetime) -> Hits | None:
         """How far the window has come, or None where none is open. Nothing changes."""
         if (apart := self._apart(kind)) is not None:
             return apart.hits(kind, key, now=now)
-        with self._store.read() as connection:
-            row = connection.execute(_HITS, {"kind": kind, "digest": digest(key), "now": now}).first()
+        row = self._store.first(_HITS, {"kind": kind, "digest": digest(key), "now": now})
         return None if row is None else Hits(row.hits, row.expires_at)
 
     def drop(self, kind: str, key: str, *, tx: Connection | None = None) -> None:
@@ -255,7 +260,7 @@ class Ephemeral:
             apart.drop(kind, key)
             return
         with self._write(tx) as connection:
-            connection.execute(_DROP, {"kind": kind, "digest": digest(key)})
+            _DROP.run(connection, {"kind": kind, "digest": digest(key)})
 
     def void(self, tx: Connection) -> None:
         """Forget every value in the database: after a restore, which does not know what has been spent since."""
@@ -265,6 +270,18 @@ class Ephemeral:
         """Delete what nobody needs any more; how many rows went."""
         with self._store.write() as connection:
             return int(connection.execute(delete(_T).where(_T.swept_at <= now)).rowcount)
+
+
+def _new(kind: str, key: str, hits: int, expires_at: datetime) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "key_digest": digest(key),
+        "value": None,
+        "hits": hits,
+        "expires_at": expires_at,
+        "spent_at": None,
+        "swept_at": expires_at,
+    }
 
 
 __all__ = ["VOLATILE", "Ephemeral", "EphemeralValue", "Found", "Hits", "Taken", "digest"]

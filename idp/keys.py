@@ -6,6 +6,7 @@ algorithm takes over. It is published from the moment it lies there, and for one
 lifetime after it last signed (security.md T-11).
 """
 
+import json
 import os
 import threading
 from base64 import urlsafe_b64encode
@@ -18,8 +19,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from idp_kit.errors import InvalidToken
-from idp_kit.tokens import SignatureRegistry, verify_jwt
-from joserfc import jwt
+from idp_kit.tokens import SignatureRegistry, check_times, verify_jwt
 from joserfc.jwk import ECKey, KeyParameters, OKPKey, RSAKey
 
 from idp import policy
@@ -39,7 +39,9 @@ PublishedState = Literal["next", "current", "previous"]
 Key = ECKey | RSAKey | OKPKey
 
 
-_REGISTRIES = {alg: SignatureRegistry(algorithms=[alg]) for alg in ALGORITHMS}
+_SIGNERS = {alg: SignatureRegistry(algorithms=[alg]).get_alg(alg) for alg in ALGORITHMS}
+_VERIFIED_MAX = 1024
+"""Tokens whose signature is remembered as good; a worker then holds some 2 MiB of them."""
 
 
 class KeyProblem(Exception):
@@ -56,6 +58,15 @@ class SigningKey:
     path: Path
     private: Key
     public: Key
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A token whose signature, header and form were found good."""
+
+    key: SigningKey
+    typ: str
+    claims: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +93,57 @@ class KeyRing:
         self._looked_at = -_LOOK_EVERY
         self._keys: tuple[SigningKey, ...] = ()
         self._by_kid: dict[str, SigningKey] = {}
+        self._headers: dict[tuple[str, str], bytes] = {}
+        self._verified: dict[str, _Verified] = {}
+        self._jwks: tuple[list[SigningKey], dict[str, Any]] | None = None
 
     # -- use ---------------------------------------------------------------------------------------------------------
 
     def sign(self, claims: dict[str, Any], *, typ: str, alg: str, now: datetime) -> str:
         """A compact JWS over `claims`, signed with the present key of `alg`; `KeyProblem` if there is none."""
         key = self._current(alg, now)
-        header = {"alg": alg, "kid": key.kid, "typ": typ}
-        return jwt.encode(header, claims, key.private, registry=_REGISTRIES[alg])
+        header = self._headers.get((key.kid, typ))
+        if header is None:
+            header = self._headers[key.kid, typ] = _segment({"alg": alg, "kid": key.kid, "typ": typ})
+        # RFC 7515 section 5.1, steps 2 to 7, without asking of our own key what it is for.
+        signed = header + b"." + _segment(claims)
+        return (signed + b"." + _base64url(_SIGNERS[alg].sign(signed, key.private))).decode("ascii")
 
     def verify(self, token: str, *, typ: str, now: datetime, leeway: timedelta = policy.CLOCK_SKEW) -> dict[str, Any]:
-        """The claims of a token of ours, of kind `typ` and valid at `now`; `InvalidToken` otherwise."""
+        """The claims of a token of ours, of kind `typ` and valid at `now`; `InvalidToken` otherwise.
+
+        That a signature is good is remembered; whether its key is still trusted, and the time, is asked each time.
+        """
+        known = self._verified.get(token)
+        if known is not None and known.typ == typ and self._find(known.key.kid) is known.key:
+            if not self._is_published(known.key, now):
+                raise InvalidToken("unknown key")
+            check_times(known.claims, now=now, leeway=leeway)
+            return dict(known.claims)
+        found: list[SigningKey] = []
 
         def find_key(kid: str) -> Key | None:
             key = self._find(kid)
-            return key.public if key is not None and self._is_published(key, now) else None
+            if key is None or not self._is_published(key, now):
+                return None
+            found.append(key)
+            return key.public
 
-        return verify_jwt(token, find_key=find_key, algorithms=ALGORITHMS, typ=typ, now=now, leeway=leeway)
+        claims = verify_jwt(token, find_key=find_key, algorithms=ALGORITHMS, typ=typ, now=now, leeway=leeway)
+        if len(self._verified) >= _VERIFIED_MAX:
+            self._verified.clear()
+        self._verified[token] = _Verified(found[0], typ, dict(claims))
+        return claims
 
     def jwks(self, now: datetime) -> dict[str, Any]:
-        """The published keys as a JWK Set (RFC 7517 section 5), youngest first."""
-        return {"keys": [key.public.as_dict(private=False) for key in self._published(now)]}
+        """The published keys as a JWK Set (RFC 7517 section 5), youngest first.
+
+        The very same object for as long as the same keys are published, so that it need be encoded only once.
+        """
+        published = self._published(now)
+        if self._jwks is None or self._jwks[0] != published:
+            self._jwks = published, {"keys": [key.public.as_dict(private=False) for key in published]}
+        return self._jwks[1]
 
     def check_ready(self, now: datetime) -> None:
         """Raise `KeyProblem` unless the ring can sign with each of its algorithms."""
@@ -286,6 +327,14 @@ def half_hash(value: str, alg: str) -> str:
     """
     raw = (sha512 if alg == "EdDSA" else sha256)(value.encode("utf-8")).digest()
     return urlsafe_b64encode(raw[: len(raw) // 2]).rstrip(b"=").decode("ascii")
+
+
+def _segment(value: dict[str, Any]) -> bytes:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode("ascii"))
+
+
+def _base64url(raw: bytes) -> bytes:
+    return urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def _generate(alg: str) -> Key:

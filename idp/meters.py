@@ -4,6 +4,8 @@ Like logging, it belongs to the process and is nobody's argument. Without a list
 """
 
 import enum
+from collections.abc import Callable
+from time import perf_counter
 from typing import Protocol
 
 
@@ -61,3 +63,10 @@ def count(what: Counted, label: str = "", number: int = 1) -> None:
 def time(what: Timed, seconds: float, label: str = "") -> None:
     for listener in _listeners:
         listener.time(what, label, seconds)
+
+
+def timed(what: Timed, work: Callable[[], None]) -> None:
+    """Do the work, and tell how long it took."""
+    began = perf_counter()
+    work()
+    time(what, perf_counter() - began)

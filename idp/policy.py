@@ -260,6 +260,9 @@ FETCH_DEADLINE = timedelta(seconds=5)
 FETCH_BYTES_MAX = 64 * 1024
 """For one connection to an address in a client's registration, from the name's resolution to the last byte (P-15)."""
 
+FETCHES_AT_ONCE = 4
+"""Requests of one process that may wait for such addresses at the same time, of its sixteen: the rest serve."""
+
 LOGO_BYTES_MAX = 30 * 1000
 LOGO_SIDE_MAX = 128
 """A client's logo as we serve it: bytes, and pixels of its longer side."""
@@ -302,11 +305,25 @@ READY_KEPT = timedelta(seconds=1)
 DRAIN_MAX = timedelta(seconds=25)
 """What a server that is told to end gives the requests it has begun (F-16); Kubernetes kills after thirty."""
 
+WORKER_DEATHS_MAX = 10
+WORKER_DEATHS_WINDOW = timedelta(seconds=30)
+"""Workers that may die within this before a server gives up and leaves the rest to whoever supervises it (F-1)."""
+
 RETRY_AFTER = timedelta(seconds=5)
 """What a refusal for overload or a store that does not answer tells the caller to wait."""
 
 FORM_BODY_MAX = 64 * 1024
 """Bytes of a form body (PW-2)."""
+
+REQUESTS_AT_ONCE = 16
+"""Requests that one process works on; each may need a connection to the store (`db.engine_options`)."""
+
+BODIES_AWAITED_MAX = 1000
+"""Requests of one process whose body has not come yet. Each holds a thread that does nothing, about 30 KiB; what comes
+beyond is told to try again, so that whatever has no body is answered all the same (O-6)."""
+
+OPEN_FILES_WANTED = 20_000
+"""Connections that a process may hold, so that 10,000 which never say what they want leave room for others (O-6)."""
 
 HEADERS_MAX = 64 * 1024
 """Bytes that the server buffers of a request's first line and headers (O-4). It notices when it has read more: about

@@ -89,8 +89,8 @@ if redis.call('HGET', KEYS[1], 'run') ~= ARGV[2] then
 end
 """
 _PUT = """
-redis.call('DEL', key)
 redis.call('HSET', key, 'value', ARGV[5], 'ends', ARGV[6])
+redis.call('HDEL', key, 'spent')
 redis.call('PEXPIRE', key, ARGV[7])
 """
 _GET = """

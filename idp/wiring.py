@@ -24,7 +24,7 @@ from idp.accounts.own_account import OwnAccount
 from idp.accounts.passwords import Hasher
 from idp.accounts.recovery import Recovery
 from idp.accounts.renewal import Renewal
-from idp.accounts.sessions import Browser, Sessions
+from idp.accounts.sessions import Browser, Sessions, hold_session
 from idp.accounts.signin import SignIn
 from idp.accounts.throttle import AddressThrottle
 from idp.db import Store, StoreUnavailable
@@ -273,6 +273,9 @@ class _Subjects:
             mailbox_rfc=row.rfc,
             retention_days=row.organization_retention_days or self.deployment_retention_days,
         )
+
+    def is_signed_in(self, authentication: Authentication, tx: Connection) -> bool:
+        return hold_session(tx, authentication.sub, authentication.sid, authentication.auth_time)
 
     def find_organization_retention(self, rfc: str) -> int:
         return self._directory.find_organization_retention(rfc) or self.deployment_retention_days

@@ -10,6 +10,7 @@ from idp.accounts.lockout import Lockout
 from idp.accounts.models import Account, Kind, Organization, State
 from idp.accounts.usernames import Username, parse_username
 from idp.db import Store
+from idp.prepared import Prepared
 
 LIST_LENGTH_MAX = 500
 
@@ -71,7 +72,7 @@ _VIEW = select(
     Account.updated_at,
 ).select_from(Account.__table__.outerjoin(Organization.__table__))
 # Prepared once and answered by one query: the token endpoint asks it.
-_SUBJECT = (
+_SUBJECT = Prepared(
     select(
         Account.id,
         Account.username,
@@ -94,7 +95,7 @@ _SUBJECT = (
         Account.password_changed_at.is_not(None),
     )
 )
-_RETENTION = select(Organization.retention_days).where(Organization.rfc == bindparam("rfc"))
+_RETENTION = Prepared(select(Organization.retention_days).where(Organization.rfc == bindparam("rfc")))
 
 _ORGANIZATION = select(Organization.id).where(Organization.rfc == bindparam("rfc"))
 
@@ -124,8 +125,7 @@ class Directory:
 
     def find_subject_row(self, account_id: str) -> SubjectRow | None:
         """The active account whose `sub` this is, or None: unknown, disabled, not activated (L-5)."""
-        with self._store.read() as connection:
-            row = connection.execute(_SUBJECT, {"account_id": account_id}).first()
+        row = self._store.first(_SUBJECT, {"account_id": account_id})
         if row is None:
             return None
         return SubjectRow(
@@ -146,8 +146,8 @@ class Directory:
 
     def find_organization_retention(self, rfc: str) -> int | None:
         """The days that the contract of this RFC's organisation sets, or None: it sets none, or there is none."""
-        with self._store.read() as connection:
-            return connection.execute(_RETENTION, {"rfc": rfc}).scalar()
+        row = self._store.first(_RETENTION, {"rfc": rfc})
+        return None if row is None else row.retention_days
 
     def has_organization(self, rfc: str) -> bool:
         """Whether a client account has founded an organisation with this RFC."""

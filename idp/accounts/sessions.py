@@ -15,6 +15,7 @@ from idp import audit, policy
 from idp.accounts.models import SignInSession
 from idp.audit import Event
 from idp.db import Store
+from idp.prepared import Prepared
 
 _COOKIE_BYTES = 32
 _COOKIE_LENGTH = 43
@@ -22,20 +23,31 @@ _USER_AGENT_LENGTH_MAX = 200
 _ADDRESS_LENGTH_MAX = 45
 
 _S = SignInSession
-_FIND = select(
-    _S.id,
-    _S.browser,
-    _S.data,
-    _S.account_id,
-    _S.sid,
-    _S.auth_time,
-    _S.amr,
-    _S.acr,
-    _S.last_seen_at,
-    _S.expires_at,
-).where(_S.id == bindparam("digest"))
-_SAVE = update(_S).where(_S.id == bindparam("digest")).values(data=bindparam("new_data"))
+_FIND = Prepared(
+    select(
+        _S.id,
+        _S.browser,
+        _S.data,
+        _S.account_id,
+        _S.sid,
+        _S.auth_time,
+        _S.amr,
+        _S.acr,
+        _S.last_seen_at,
+        _S.expires_at,
+    ).where(_S.id == bindparam("digest"))
+)
+_SAVE = Prepared(update(_S).where(_S.id == bindparam("digest")).values(data=bindparam("new_data")))
 _DELETE = delete(_S).where(_S.id == bindparam("digest"))
+_HOLD = Prepared(
+    select(_S.id)
+    .where(
+        _S.account_id == bindparam("account_id"),
+        _S.sid == bindparam("sid"),
+        _S.auth_time == bindparam("auth_time"),
+    )
+    .with_for_update(read=True)
+)
 
 
 _LIST = (
@@ -104,8 +116,7 @@ class Sessions:
         """
         if len(cookie) != _COOKIE_LENGTH or not cookie.isascii():
             return None
-        with self._store.read() as connection:
-            row = connection.execute(_FIND, {"digest": _digest(cookie)}).first()
+        row = self._store.first(_FIND, {"digest": _digest(cookie)})
         if row is None or now >= row.expires_at:
             return None
         if row.account_id is not None and now >= row.last_seen_at + policy.SESSION_IDLE_LIFETIME:
@@ -149,7 +160,7 @@ class Sessions:
     def save(self, browser: Browser, data: dict[str, Any]) -> None:
         """Keep `data` for this browser. Nothing happens where its session has ended meanwhile."""
         with self._store.write() as tx:
-            tx.execute(_SAVE, {"digest": browser.digest, "new_data": data})
+            _SAVE.run(tx, {"digest": browser.digest, "new_data": data})
 
     def sign_in(
         self,
@@ -301,6 +312,16 @@ class Sessions:
             if is_first and sid is not None:
                 self._on_end(tx, sid, now)
         return is_first
+
+
+def hold_session(tx: Connection, account_id: str, sid: str, auth_time: datetime) -> bool:
+    """Whether this very sign-in still stands; if so, nobody ends it before `tx` has.
+
+    What is given because of a sign-in is given under this hold. Whoever ends a session, with whatever hangs on it,
+    takes its row first, and so comes wholly before or finds wholly all that was given (W-4). The `sid` alone would
+    not do: a change of the password keeps it at the browser where it was made.
+    """
+    return _HOLD.first(tx, {"account_id": account_id, "sid": sid, "auth_time": auth_time}) is not None
 
 
 def _digest(cookie: str) -> str:

@@ -1,28 +1,21 @@
 """Discovery, JWKS, health."""
 
-import json
-
-from flask import Blueprint, Response, current_app, redirect, request, url_for
+from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug import Response as AnyResponse
 
 from idp.web import health
 from idp.web.current import now, services
+from idp.web.machine import metadata_answer
 from idp.web.messages import flask_response
 
 blueprint = Blueprint("wellknown", __name__)
-_METADATA = "llavero.metadata"
 
 
 @blueprint.get("/.well-known/openid-configuration")
 @blueprint.get("/.well-known/oauth-authorization-server", endpoint="authorization_server")
 def metadata() -> Response:
-    """OIDC Discovery section 4, RFC 8414 section 3: encoded once, since nothing in it changes while we run."""
-    body = current_app.extensions.get(_METADATA)
-    if body is None:
-        body = current_app.extensions[_METADATA] = json.dumps(services().protocol.metadata(), indent=2).encode()
-    response = Response(body, mimetype="application/json")
-    response.headers["Cache-Control"] = "public, max-age=300"
-    return _public(response)
+    """OIDC Discovery section 4, RFC 8414 section 3. An ordinary GET never comes here (`web/machine.py`)."""
+    return _public(flask_response(metadata_answer(services())))
 
 
 @blueprint.get("/oauth/jwks")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
+from idp.accounts.attempts import Attempt
 from idp.accounts.directory import AccountView, Directory
+from idp.accounts.usernames import parse_username
 from idp.cli.terminal import fail, json_option, now, open_services, show
 
 
@@ -132,6 +134,20 @@ def invite(username: str) -> None:
     """Send an invited person the mail again."""
     open_services().lifecycle.invite(username, now())
     click.echo("invited")
+
+
+@account.command("reset")
+@click.argument("username")
+def reset(username: str) -> None:
+    """Mail a person the link to choose a new password; nobody else chooses it."""
+    services, moment = open_services(), now()
+    view = services.directory.find(username, moment)
+    if view is None:
+        fail("no account has this username")
+    if view.state == "disabled":
+        fail("the account is disabled: idp account enable")
+    services.recovery.send_reminder(parse_username(view.username), attempt=Attempt(), now=moment)
+    click.echo("a link goes to the registered address, unless one went there a few minutes ago")
 
 
 @account.command("unlock")

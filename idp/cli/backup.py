@@ -8,12 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-from alembic import command
 from flask import Flask
 
 from idp import audit, snapshot
 from idp.cli import archive
-from idp.cli.terminal import fail, json_option, now, open_app, show
+from idp.cli.terminal import fail, json_option, migrate, now, open_app, show
 from idp.web.current import EXTENSION
 from idp.wiring import Services
 
@@ -128,8 +127,7 @@ def _bring_back_sqlite(app: Flask, facts: Mapping[str, Any], folder: Path) -> tu
     copy, moment = folder / snapshot.FILE, now()
     other = open_app(f"sqlite:///{copy}")
     made: Services = other.extensions[EXTENSION]
-    with other.app_context():
-        command.upgrade(other.extensions["migrate"].migrate.get_config(), "head")
+    migrate(other)
     with made.store.write() as tx:
         epoch = made.void_what_was_issued(moment, tx=tx)
         _record(tx, facts, epoch)
@@ -143,12 +141,10 @@ def _bring_back_postgresql(app: Flask, facts: Mapping[str, Any], folder: Path) -
     """All is one transaction, the tables included."""
     services: Services = app.extensions[EXTENSION]
     moment = now()
-    with app.app_context(), snapshot.rebuilding(services.store) as tx:
-        config = app.extensions["migrate"].migrate.get_config()
-        config.attributes["connection"] = tx
-        command.upgrade(config, facts["revision"])
+    with snapshot.rebuilding(services.store) as tx:
+        migrate(app, facts["revision"], connection=tx)
         snapshot.fill(tx, folder, facts["rows"])
-        command.upgrade(config, "head")
+        migrate(app, connection=tx)
         epoch = services.void_what_was_issued(moment, tx=tx)
         _record(tx, facts, epoch)
     return epoch, None

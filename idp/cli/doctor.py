@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import resource
 import shutil
 import stat
 import urllib.error
@@ -54,6 +55,7 @@ def doctor(as_json: bool, offline: bool) -> None:
         ("redis", lambda: check_redis(services)),
         ("outbox", lambda: _check_outbox(services)),
         ("disk", lambda: _check_disk(services)),
+        ("limits", _check_limits),
         ("tracing", _check_tracing),
     ]
     if not offline:
@@ -178,6 +180,20 @@ def _check_disk(services: Services) -> Findings:
             yield Finding(OK, "disk", text)
         if not os.access(folder, os.W_OK):
             yield Finding(FAIL, "disk", f"{folder.name}/ cannot be written", "run as the user who owns it")
+
+
+def _check_limits() -> Findings:
+    # The server raises the soft limit by itself; the hard one it has from whoever started it, as we have.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or most >= policy.OPEN_FILES_WANTED:
+        yield Finding(OK, "limits", f"{policy.OPEN_FILES_WANTED} files and connections may be open")
+    else:
+        yield Finding(
+            WARN,
+            "limits",
+            f"{most} files and connections may be open: slow callers can take them all",
+            f"LimitNOFILE, ulimits or ulimit -n: {policy.OPEN_FILES_WANTED} for the server",
+        )
 
 
 def _check_tracing() -> Findings:

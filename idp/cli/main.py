@@ -4,7 +4,11 @@ Errors go to stderr in one line and exit 1; usage errors exit 2. Secrets come fr
 option takes one.
 """
 
+import os
+import pwd
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -24,6 +28,9 @@ from idp.protocol.errors import ClientProblem
 from idp.snapshot import SnapshotProblem
 from idp.wiring import KeyProblem, SettingsError
 
+LOGIN = Path("/proc/self/loginuid")
+_NOBODY = 0xFFFFFFFF
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="llavero", prog_name="idp")
@@ -35,9 +42,26 @@ for command in (init, serve, worker, keys, client, account, mail, backup, restor
     cli.add_command(command)
 
 
+def find_operator() -> str:
+    """Who is at the terminal: who signed in to this machine, whatever account runs the command; or the account."""
+    # The kernel keeps it over sudo and su; a container or a service has none.
+    with suppress(OSError, ValueError):
+        signed_in = int(LOGIN.read_text())
+        if signed_in != _NOBODY:
+            return _name_of(signed_in)
+    return os.environ.get("SUDO_USER") or _name_of(os.getuid())
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def main() -> None:
     """Run the command line."""
-    audit.origin.set(audit.Origin(address="command line"))
+    audit.origin.set(audit.Origin(address="command line", operator=find_operator()))
     try:
         cli(standalone_mode=False)
     except click.UsageError as error:

@@ -1,22 +1,24 @@
 """`idp init`, `idp serve`, `idp worker`."""
 
+import gc
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from flask_migrate import upgrade
 
-from idp import jobs, policy
+from idp import audit, jobs, policy
 from idp.cli.captcha_socket import serve_answers
-from idp.cli.terminal import now, open_app, open_services
-from idp.db import make_private
+from idp.cli.terminal import migrate, now, open_app, open_services
+from idp.sqlite import make_private
 from idp.web import health, observing
 from idp.web.current import EXTENSION
 from idp.web.mailing import Mailer
@@ -29,10 +31,14 @@ def init() -> None:
     app = open_app()
     services: Services = app.extensions[EXTENSION]
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with app.app_context():
-        upgrade()
+    migrate(app)
     make_private(services.settings.database_url, mend=True)
-    for kid in services.keys.ensure(now()):
+    moment = now()
+    made = services.keys.ensure(moment)
+    if made:
+        with services.store.write() as tx:
+            audit.record(tx, audit.Event.KEY_ROTATE, now=moment, detail={"kids": made})
+    for kid in made:
         click.echo(f"key made: {kid}")
     click.echo("ready")
 
@@ -92,6 +98,43 @@ _GRANIAN_LOG = {
 """What Granian logs goes where our own does, in the same form."""
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    # At each start it wonders at so many threads, nearly all of which never begin (`policy.BODIES_AWAITED_MAX`).
+    return "allows spawning up to" not in record.getMessage()
+
+
+def _raise_open_files() -> int:
+    """How many files each process may open: what the system grants, up to what is wanted (O-6)."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = policy.OPEN_FILES_WANTED if most == resource.RLIM_INFINITY else min(policy.OPEN_FILES_WANTED, most)
+    # A few slow callers fill the usual 1,024.
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted
+
+
+class _Replacements(dict[int, float]):
+    """When Granian replaced which worker, as it asks before it replaces that one again.
+
+    Of a second death within five seconds it makes a loop, and ends the server, with all that the other workers have
+    begun. Two kills that come together are no loop (F-1): it hears of a replacement only once there were many.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: deque[float] = deque(maxlen=policy.WORKER_DEATHS_MAX)
+
+    def __setitem__(self, worker: int, at: float) -> None:
+        self._last.append(at)
+        super().__setitem__(worker, at)
+
+    def get(self, worker: int, default: float = 0) -> float:  # type: ignore[override]
+        window = policy.WORKER_DEATHS_WINDOW.total_seconds()
+        if len(self._last) < policy.WORKER_DEATHS_MAX or self._last[-1] - self._last[0] > window:
+            return default
+        return super().get(worker, default)
+
+
 def _serve(
     services: Services, host: str, port: int, workers: int, with_worker: bool, folder: Path, drain_wait: float
 ) -> None:
@@ -104,6 +147,7 @@ def _serve(
     # (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
     services.store.engine.dispose()
     beside = []
+    _share_memory()
     if with_worker:
         beside.append(multiprocessing.get_context("spawn").Process(target=_work_beside, daemon=True))
     if services.settings.test_captcha_socket:
@@ -111,6 +155,7 @@ def _serve(
     for process in beside:
         process.start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
+    logging.getLogger("_granian").addFilter(_is_news)
     server = Granian(
         "idp.app:create_server",
         factory=True,
@@ -121,13 +166,19 @@ def _serve(
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(max_buffer_size=policy.HEADERS_MAX),
         workers=workers,
-        blocking_threads=16,
+        # Those that work, and those that wait for a body (web.limits). Each begins when it is needed.
+        blocking_threads=policy.REQUESTS_AT_ONCE + policy.BODIES_AWAITED_MAX,
         backlog=2048,
+        # Connections, not requests: with the usual 1,024 it would take no other while so many say nothing (O-6).
+        backpressure=_raise_open_files() * 9 // 10,
         log_level=LogLevels.warning,
         log_dictconfig=_GRANIAN_LOG,
         respawn_failed_workers=True,
         workers_kill_timeout=int(policy.DRAIN_MAX.total_seconds()),
     )
+    server.respawned_wrks = _Replacements()
+    # It warns that there may be so many threads, and advises what would turn callers away.
+    logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in record.getMessage())
 
     main = os.getpid()
 
@@ -156,6 +207,13 @@ def _serve(
 
     server.on_startup(take_signals)  # after Granian's own
     server.serve()
+
+
+def _share_memory() -> None:
+    """Keep small what the workers will hold beside what they share with this process."""
+    # A collection would write into every object, and so make a copy of every page, in each worker.
+    gc.collect()
+    gc.freeze()
 
 
 @click.command()

@@ -10,7 +10,9 @@ import click
 from flask import Flask
 
 from idp.app import create_app, load_settings
+from idp.schema import MIGRATIONS
 from idp.web.current import EXTENSION
+from idp.web.extensions import db
 from idp.wiring import Services
 
 
@@ -37,6 +39,29 @@ def open_app(database_url: str | None = None) -> Flask:
 def open_services() -> Services:
     services: Services = open_app().extensions[EXTENSION]
     return services
+
+
+def know_migrations(app: Flask) -> None:
+    """Tell Flask-Migrate of this application: a command that migrates needs it, a server does not."""
+    # Here and not above: Alembic and what it brings are 15 MiB.
+    from flask_migrate import Migrate
+
+    Migrate(app, db, directory=str(MIGRATIONS), render_as_batch=True)
+
+
+def migrate(app: Flask, revision: str = "head", *, connection: Any = None) -> None:
+    """Bring the tables up to this revision, in the transaction of `connection` where one is given.
+
+    Raises `StoreUnavailable`.
+    """
+    from alembic import command
+
+    know_migrations(app)
+    with app.app_context():
+        config = app.extensions["migrate"].migrate.get_config()
+        if connection is not None:
+            config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def show(value: Any, as_json: bool) -> None:

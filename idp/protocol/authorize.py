@@ -120,6 +120,7 @@ class Authorizations:
         pushed_requests: PushedRequests,
     ) -> None:
         self._store = store
+        self._subjects = subjects
         self._clients = clients
         self._client_keys = client_keys
         self._tokens = tokens
@@ -203,7 +204,8 @@ class Authorizations:
             return NeedsSignIn(handle, pending.request.ui_locales)
         own = pending.for_person(subject)
         if allow and own.request.scopes:
-            return self._issue(own, authentication, subject, consented=True, now=now, browser_state=browser_state)
+            issued = self._issue(own, authentication, subject, consented=True, now=now, browser_state=browser_state)
+            return NeedsSignIn(handle, pending.request.ui_locales) if issued is None else issued
         with self._store.write() as tx:
             self._interactions.finish(tx, own, now)
             self._record(tx, audit.Event.CONSENT_DENY, own, subject, now)
@@ -302,7 +304,8 @@ class Authorizations:
             if silent:
                 return self._refuse(pending, ConsentRequired("The person has to consent."), now)
             return NeedsConsent(self._interactions.keep(pending, browser, now))
-        return self._issue(own, authentication, subject, consented=False, now=now, browser_state=browser_state)
+        issued = self._issue(own, authentication, subject, consented=False, now=now, browser_state=browser_state)
+        return self._proceed(pending, None, browser, now, None) if issued is None else issued
 
     def _must_ask(self, pending: Pending, subject: Subject) -> bool:
         client, request = pending.client, pending.request
@@ -329,16 +332,21 @@ class Authorizations:
         consented: bool,
         now: datetime,
         browser_state: str | None,
-    ) -> Answer:
+    ) -> Answer | None:
+        """The positive answer; None where sign-in or consent ended since they were looked at: nothing was given."""
         request, client = pending.request, pending.client
+        extra = _extra_claims(request)
         try:
             if request.gives("id_token"):
                 # Before the transaction opens: the key to encrypt for may have to be fetched.
                 self._tokens.sealing.prepare(client, now)
             with self._store.write() as tx:
+                if not self._subjects.is_signed_in(authentication, tx):
+                    return None
+                if not consented and not self._consents.hold(tx, subject.sub, client, request.scopes, extra):
+                    return None
                 self._interactions.finish(tx, pending, now)
                 if consented:
-                    extra = _extra_claims(request)
                     self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
                 answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
         except OAuth2Error as error:

@@ -4,6 +4,7 @@ import binascii
 import threading
 from base64 import b64decode
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -94,16 +95,22 @@ class ClientKeys:
             entry = self._fetched.setdefault(uri, _Fetched(threading.Lock()))
         if not again and entry.fetched_at is not None and now < entry.fetched_at + policy.CLIENT_JWKS_LIFETIME:
             return entry.keys
+        if _may_try(entry, now):
+            # Who only waits for another's look has a turn too.
+            with suppress(FetchProblem), self.fetcher.turn():
+                self._look(uri, entry, now)
+        if entry.fetched_at is None or now >= entry.fetched_at + policy.CLIENT_JWKS_STALE_MAX:
+            return ()
+        return entry.keys
+
+    def _look(self, uri: str, entry: _Fetched, now: datetime) -> None:
         # One looks; who has old keys need not wait for it.
-        if _may_try(entry, now) and entry.lock.acquire(blocking=not entry.keys):
+        if entry.lock.acquire(blocking=not entry.keys):
             try:
                 if _may_try(entry, now):
                     self._fetch(uri, entry, now)
             finally:
                 entry.lock.release()
-        if entry.fetched_at is None or now >= entry.fetched_at + policy.CLIENT_JWKS_STALE_MAX:
-            return ()
-        return entry.keys
 
     def _fetch(self, uri: str, entry: _Fetched, now: datetime) -> None:
         try:

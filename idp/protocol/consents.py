@@ -39,6 +39,7 @@ _FIND = select(Consent.scopes, Consent.claims).where(
     Consent.account_id == bindparam("account_id"), Consent.client_id == bindparam("client_id")
 )
 _LOCK_CONSENT = _FIND.with_for_update()
+_HOLD_CONSENT = _FIND.with_for_update(read=True)
 _OF_CLIENT = select(Grant.id).where(*_IS_LIVE, Grant.client_id == bindparam("client_id"))
 
 
@@ -98,6 +99,18 @@ class Consents:
         with self._store.read() as connection:
             row = connection.execute(_FIND, {"account_id": sub, "client_id": client_id}).first()
         return (frozenset(), frozenset()) if row is None else (frozenset(row.scopes), frozenset(row.claims or ()))
+
+    def hold(
+        self, tx: Connection, sub: str, client: Client, scopes: Collection[str], claims: Collection[str] = ()
+    ) -> bool:
+        """Whether this person's consent covers all that; if so, nobody takes it back before `tx` has ended.
+
+        Who takes it back comes to the row first and to the grants afterwards, and so finds what was given in `tx`.
+        """
+        if client.first_party:
+            return True
+        row = tx.execute(_HOLD_CONSENT, {"account_id": sub, "client_id": client.client_id}).first()
+        return row is not None and set(row.scopes).issuperset(scopes) and set(row.claims or ()).issuperset(claims)
 
     def remember(
         self,

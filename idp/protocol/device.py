@@ -185,6 +185,8 @@ class DeviceAuthorizations:
         if subject is None or authentication is None:
             raise AccessDenied("Somebody has to sign in.")
         with self._services.store.write() as tx:
+            if not self._services.subjects.is_signed_in(authentication, tx):
+                raise AccessDenied("Somebody has to sign in.")  # it ended since it was looked at
             taken = self._ephemeral.take(_USER, code, now=now, tx=tx)
             if taken.found is not Found.TAKEN:
                 raise DeviceCodeUnknown

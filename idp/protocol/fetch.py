@@ -13,8 +13,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -93,6 +93,20 @@ class Fetcher:
         self._allow_loopback = allow_loopback
         self._resolve = resolve
         self._tls = tls or ssl.create_default_context()
+        self._turns = threading.BoundedSemaphore(policy.FETCHES_AT_ONCE)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A place among the few requests that may wait for somebody else's server; `FetchProblem` where all are taken.
+
+        A dozen clients whose addresses take their five seconds would otherwise hold every thread there is (O-4).
+        """
+        if not self._turns.acquire(blocking=False):
+            raise FetchProblem("too many addresses are being asked")
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def get_json(self, url: str) -> Any:
         """The JSON document at `url`. Raises `FetchProblem`."""

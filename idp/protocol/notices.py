@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from idp_kit.logout import LOGOUT_EVENT, LOGOUT_TYP
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from idp import audit, policy
-from idp.db import Store, StoreUnavailable
+from idp.db import Store, StoreUnavailable, own_insert
+from idp.prepared import Prepared
 from idp.protocol.clients import Client, Clients
 from idp.protocol.fetch import FetchProblem
 from idp.protocol.messages import with_parameters
@@ -31,17 +32,16 @@ PostForm = Callable[[str, Mapping[str, str]], int]
 _S, _D, _C = SessionClient, LogoutDelivery, ClientRecord
 _ERROR_LENGTH_MAX = 200
 
-_OWN_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-
-def _prepare_remember(own_insert: Callable[..., Any]) -> Any:
-    statement = own_insert(_S)
-    return statement.on_conflict_do_update(
+@cache
+def _remember(dialect: str) -> Prepared:
+    statement = own_insert(dialect)(_S)
+    statement = statement.on_conflict_do_update(
         index_elements=["sid", "client_id"], set_={"expires_at": statement.excluded.expires_at}
     )
+    return Prepared(statement, inserts=("sid", "client_id", "account_id", "expires_at"))
 
 
-_REMEMBER = {name: _prepare_remember(own_insert) for name, own_insert in _OWN_INSERTS.items()}
 _CLIENTS_OF = select(_S.client_id).where(_S.sid == bindparam("sid")).order_by(_S.client_id)
 _FORGET_SESSION = delete(_S).where(_S.sid == bindparam("a_sid")).returning(_S.sid, _S.client_id, _S.account_id)
 _FORGET_ACCOUNT = (
@@ -53,7 +53,7 @@ _NOTICE = (_D.id, _D.client_id, _D.account_id, _D.sid, _D.attempts)
 def remember_client(tx: Connection, sid: str, client_id: str, account_id: str, expires_at: datetime) -> None:
     """Note that a client has tokens of this session, so that it is told of its end; `expires_at` is the latest end."""
     row = {"sid": sid, "client_id": client_id, "account_id": account_id, "expires_at": expires_at}
-    tx.execute(_REMEMBER[tx.dialect.name], row)
+    _remember(tx.dialect.name).run(tx, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class PushedRequests:
         }
         # Kept for as long as a person may take over it, so that it can be spent at the end.
         kept = lifetime + policy.INTERACTION_LIFETIME
-        self._ephemeral.put(_PUSHED, request_uri, value, kept, remember=policy.SPENT_MEMORY, now=now)
+        self._ephemeral.put(_PUSHED, request_uri, value, kept, now=now)
         return {"request_uri": request_uri, "expires_in": int(lifetime.total_seconds())}
 
     def find(self, request_uri: str, client_id: str | None, now: datetime) -> Asked:

@@ -246,7 +246,8 @@ class Registrations:
     def _check_sector(self, uri: str, redirect_uris: tuple[str, ...]) -> None:
         """OIDC Registration section 5: the addresses "MUST be included in the elements of the array"."""
         try:
-            listed = self._fetcher.get_json(uri)
+            with self._fetcher.turn():
+                listed = self._fetcher.get_json(uri)
         except FetchProblem as problem:
             raise ClientProblem("the sector_identifier_uri cannot be read") from problem
         if not isinstance(listed, list) or not all(uri in listed for uri in redirect_uris):
@@ -255,7 +256,9 @@ class Registrations:
     def _fetch_logo(self, uri: str) -> bytes | None:
         """The logo, or None: a picture that cannot be had keeps nobody from registering."""
         try:
-            return draw_logo(self._fetcher.get_image(uri))
+            with self._fetcher.turn():
+                image = self._fetcher.get_image(uri)
+            return draw_logo(image)
         except FetchProblem:
             return None
 

@@ -232,8 +232,7 @@ class ProtocolServer:
         return {"active": True, "token_type": "Bearer", **claims}
 
     def _introspect_refresh(self, token: str, client: Client, now: datetime) -> dict[str, Any] | None:
-        with self.services.store.read() as connection:
-            row = self.services.tokens.find_refresh_token(token, connection)
+        row = self.services.tokens.find_refresh_token(token)
         if row is None or row.grant.client_id != client.client_id or row.is_spent:
             return None
         if "refresh_token" not in client.grant_types:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from idp import policy
 from idp.db import Store
+from idp.prepared import Prepared
 from idp.protocol.models import Grant, RefreshToken
 from idp.protocol.subjects import Authentication, Subject
 
@@ -68,19 +69,26 @@ _GRANT_COLUMNS = (
     _G.created_at,
     _G.revoked_at,
 )
-_FIND_GRANT = select(*_GRANT_COLUMNS).where(_G.id == bindparam("grant_id"))
-_FIND_REFRESH = (
+_FIND_GRANT = Prepared(select(*_GRANT_COLUMNS).where(_G.id == bindparam("grant_id")))
+_FIND_REFRESH = Prepared(
     select(*_GRANT_COLUMNS, _R.scopes.label("token_scopes"), _R.expires_at.label("token_expires_at"), _R.spent_at)
     .join_from(_R, _G, _R.grant_id == _G.id)
     .where(_R.digest == bindparam("digest"))
 )
-_SPEND_REFRESH = (
+_SPEND_REFRESH = Prepared(
     update(_R).where(_R.digest == bindparam("a_digest"), _R.spent_at.is_(None)).values(spent_at=bindparam("a_now"))
 )
-_REVOKE_GRANT = (
+_REVOKE_GRANT = Prepared(
     update(_G).where(_G.id == bindparam("a_id"), _G.revoked_at.is_(None)).values(revoked_at=bindparam("a_now"))
 )
-_INSERT_GRANT, _INSERT_REFRESH = insert(_G), insert(_R)
+_INSERT_GRANT = Prepared(
+    insert(_G),
+    inserts=(
+        *("id", "account_id", "client_id", "sid", "scopes", "resource", "auth_time", "amr", "acr", "claims"),
+        *("created_at", "expires_at", "revoked_at"),
+    ),
+)
+_INSERT_REFRESH = Prepared(insert(_R), inserts=("digest", "grant_id", "scopes", "issued_at", "expires_at", "spent_at"))
 
 
 class StoredGrants:
@@ -110,8 +118,8 @@ class StoredGrants:
         lifetime: timedelta = (
             policy.REFRESH_TOKEN_LIFETIME if "offline_access" in scopes else redeemable + policy.ACCESS_TOKEN_LIFETIME
         )
-        tx.execute(
-            _INSERT_GRANT,
+        _INSERT_GRANT.run(
+            tx,
             {
                 "id": grant_id,
                 "account_id": authentication.sub,
@@ -125,22 +133,20 @@ class StoredGrants:
                 "claims": None if claims is None else dict(claims),
                 "created_at": now,
                 "expires_at": now + lifetime + policy.ACCESS_TOKEN_LIFETIME,
+                "revoked_at": None,
             },
         )
         return grant_id
 
     def find_grant(self, grant_id: str, tx: Connection | None = None) -> GrantRow | None:
         """The grant, revoked or not."""
-        if tx is not None:
-            row = tx.execute(_FIND_GRANT, {"grant_id": grant_id}).first()
-        else:
-            with self._store.read() as connection:
-                row = connection.execute(_FIND_GRANT, {"grant_id": grant_id}).first()
+        values = {"grant_id": grant_id}
+        row = self._store.first(_FIND_GRANT, values) if tx is None else _FIND_GRANT.first(tx, values)
         return None if row is None else _grant(row)
 
     def revoke_grant(self, tx: Connection, grant_id: str, *, now: datetime) -> None:
         """Kill the grant: its code, its refresh tokens and, at introspection and userinfo, its access tokens."""
-        tx.execute(_REVOKE_GRANT, {"a_id": grant_id, "a_now": now})
+        _REVOKE_GRANT.run(tx, {"a_id": grant_id, "a_now": now})
 
     def revoke_grants_of(self, tx: Connection, sub: str, *, now: datetime) -> int:
         """Kill every grant of a person: disabled, or a new password (W-4, L-5)."""
@@ -191,29 +197,31 @@ class StoredGrants:
         if expires_at <= now:
             return None
         token = secrets.token_urlsafe(32) if after is None or not self._refresh_grace else self._successor(after)
-        tx.execute(
-            _INSERT_REFRESH,
+        _INSERT_REFRESH.run(
+            tx,
             {
                 "digest": digest_token(token),
                 "grant_id": grant.id,
                 "scopes": list(scopes),
                 "issued_at": now,
                 "expires_at": expires_at,
+                "spent_at": None,
             },
         )
         return token
 
-    def find_refresh_token(self, token: str, tx: Connection) -> RefreshRow | None:
+    def find_refresh_token(self, token: str, tx: Connection | None = None) -> RefreshRow | None:
         """The refresh token with its grant, spent or not."""
         hashed = digest_token(token)
-        row = tx.execute(_FIND_REFRESH, {"digest": hashed}).first()
+        values = {"digest": hashed}
+        row = self._store.first(_FIND_REFRESH, values) if tx is None else _FIND_REFRESH.first(tx, values)
         if row is None:
             return None
         return RefreshRow(hashed, _grant(row), tuple(row.token_scopes), row.token_expires_at, row.spent_at)
 
     def spend_refresh_token(self, tx: Connection, row: RefreshRow, *, now: datetime) -> bool:
         """Spend it; True for one caller only (T-8)."""
-        return tx.execute(_SPEND_REFRESH, {"a_digest": row.digest, "a_now": now}).rowcount == 1
+        return _SPEND_REFRESH.run(tx, {"a_digest": row.digest, "a_now": now}) == 1
 
     def find_lost_successor(self, token: str, tx: Connection, *, now: datetime) -> tuple[str, RefreshRow] | None:
         """What a spent token was answered with, while the deployment's grace for lost answers lasts (T-8).
@@ -240,7 +248,7 @@ def digest_token(token: str) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
-def _grant(row: Row[Any]) -> GrantRow:
+def _grant(row: Any) -> GrantRow:
     return GrantRow(
         id=row.id,
         sub=row.account_id,

@@ -3,7 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,9 @@ class SubjectSource(Protocol):
 
     def find_subject(self, sub: str) -> Subject | None:
         """The person, or None where there is none who may have tokens: unknown, disabled, not yet activated."""
+
+    def is_signed_in(self, authentication: Authentication, tx: "Connection") -> bool:
+        """Whether that sign-in stands; if so, it does until `tx` has ended. What is given for it is given in `tx`."""
 
     def find_organization_retention(self, rfc: str) -> int:
         """The window in days of the organisation with this RFC, or the deployment's own."""

@@ -10,10 +10,11 @@ from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
 from idp.web import assets, branding, errors, headers, i18n, limits
+from idp.web.at_once import AuthorizationsAtOnce
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
 from idp.web.extensions import csrf
-from idp.web.machine import TokenEndpoint
+from idp.web.machine import MachineEndpoints
 from idp.web.moments import calendar_days, moment_text
 from idp.web.proxies import TrustedProxies
 
@@ -37,10 +38,13 @@ def install(app: Flask, services: "Services") -> None:
     app.session_interface = BrowserSessions(
         secure=settings.is_secure, state_key=_derived(settings.secret_key, b"browser-state").encode()
     )
-    app.wsgi_app = TokenEndpoint(  # type: ignore[method-assign]
+    app.wsgi_app = MachineEndpoints(  # type: ignore[method-assign]
         app, app.wsgi_app, services, secure=settings.is_secure
     )
-    app.wsgi_app = limits.MeasuredBody(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = AuthorizationsAtOnce(  # type: ignore[method-assign]
+        app, app.wsgi_app, services, secure=settings.is_secure
+    )
+    app.wsgi_app = limits.WholeBodies(app, app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
 

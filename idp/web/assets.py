@@ -92,7 +92,9 @@ def install(app: Flask) -> None:
     @app.after_request
     def keep_long(response: Response) -> Response:
         endpoint = request.endpoint
-        if endpoint in {"static", *_BUNDLES} and response.status_code in {200, 304}:
+        # OPTIONS is answered whether there is such a file or not, and for names that no file can have.
+        is_sent = request.method in {"GET", "HEAD"} and response.status_code in {200, 304}
+        if endpoint in {"static", *_BUNDLES} and is_sent:
             name = _group() if endpoint in _BUNDLES else (request.view_args or {}).get("filename", "")
             current = request.args.get("v") == _version(endpoint, name)
             # A version of another release, or none: ask again each time, the ETag makes it cheap.

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 _MESSAGE = "message"
+FOUND = "llavero.browser"
+"""In the WSGI environment: a tuple of one, the row of this request's cookie, or None, where it was looked up before."""
+
+
+def is_cookie(value: str) -> bool:
+    """Whether a session cookie of ours looks like this."""
+    return _COOKIE.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,9 @@ class BrowserSession(SessionMixin):
 
     modified = False
 
-    def __init__(self, cookie: str | None) -> None:
+    def __init__(self, cookie: str | None, found: "tuple[Browser | None] | None" = None) -> None:
         self._cookie = cookie
+        self._found = found
         self._browser: Browser | None = None
         self._data: dict[str, Any] | None = None
         self.issued: str | None = None
@@ -65,8 +73,9 @@ class BrowserSession(SessionMixin):
 
     def _load(self) -> dict[str, Any]:
         if self._data is None:
-            if self._cookie is not None and _COOKIE.fullmatch(self._cookie):
-                self._browser = services().sessions.find(self._cookie, now())
+            if self._cookie is not None and is_cookie(self._cookie):
+                looked = self._found or (services().sessions.find(self._cookie, now()),)
+                self._browser = looked[0]
             self._data = {} if self._browser is None else dict(self._browser.data)
             if self._browser is not None and self._browser.ended_idle:
                 self[_MESSAGE] = {"key": "idle"}
@@ -84,7 +93,7 @@ class BrowserSession(SessionMixin):
     def replace(self, cookie: str) -> None:
         """Go on under another cookie, the old one being dead (W-2)."""
         self._cookie = self.issued = cookie
-        self._browser = self._data = None
+        self._browser = self._data = self._found = None
         self.modified = False
 
     def begin_anew(self) -> None:
@@ -155,7 +164,7 @@ class BrowserSessions(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002 - Flask's signature
         if _is_nobodys(request, self.cookie_name):
             return BrowserSession(None)
-        return BrowserSession(request.cookies.get(self.cookie_name))
+        return BrowserSession(request.cookies.get(self.cookie_name), request.environ.get(FOUND))
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002 - as above
         kept = cast(BrowserSession, session)

@@ -2,7 +2,6 @@
 
 from flask import g
 from flask_babel import Babel
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
@@ -33,6 +32,5 @@ class FormProtection(CSRFProtect):  # type: ignore[misc]  # Flask-WTF has no typ
 
 
 db = SQLAlchemy(model_class=Base)
-migrate = Migrate()
 csrf = FormProtection()
 babel = Babel()

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from io import BytesIO
+from threading import Semaphore
 from typing import TYPE_CHECKING, BinaryIO
 
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, ServiceUnavailable, UnsupportedMediaType
 
-from idp.policy import FORM_BODY_MAX, PARAMETER_COUNT_MAX
+from idp.policy import BODIES_AWAITED_MAX, FORM_BODY_MAX, PARAMETER_COUNT_MAX, REQUESTS_AT_ONCE, RETRY_AFTER
 from idp.web.errors import wants_json
 
 if TYPE_CHECKING:
@@ -17,31 +18,62 @@ FORM = "application/x-www-form-urlencoded"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-class MeasuredBody:
-    """Gives a body of unknown length, as chunks come, a length; reads no more of it than may be.
+class WholeBodies:
+    """Lets a request in once its body is there; so many of them work at once, so many more wait for a body.
 
-    Werkzeug would cut such a body off at the limit and go on with what is left of it. What is too long says so from
-    here on, as if it had come with its length, and is refused as such.
+    The production server gives each request a thread before its body has come, and has no deadline for it: whoever
+    sends slowly, or never, would hold what others need to be served (O-6). One that waits here holds nothing else.
+
+    A body of unknown length, as chunks come, is given one. Werkzeug would cut such a body off at the limit and go on
+    with what is left of it: no more than may be is read, and what is too long says so from here on, as if it had come
+    with its length.
     """
 
-    def __init__(self, behind: "WSGIApplication") -> None:
+    def __init__(self, app: Flask, behind: "WSGIApplication") -> None:
+        self._app = app
         self._behind = behind
+        self._at_work = Semaphore(REQUESTS_AT_ONCE)
+        self._awaited = Semaphore(BODIES_AWAITED_MAX)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if not environ.get("CONTENT_LENGTH") and environ["REQUEST_METHOD"] in _BODY_METHODS:
+        refusal = self._await_body(environ) if environ["REQUEST_METHOD"] in _BODY_METHODS else None
+        with self._at_work:
+            if refusal is None:
+                return self._behind(environ, start_response)
+            with self._app.request_context(environ):
+                response = self._app.make_response(self._app.handle_user_exception(refusal))
+                return self._app.process_response(response)(environ, start_response)
+
+    def _await_body(self, environ: "WSGIEnvironment") -> ServiceUnavailable | None:
+        length = environ.get("CONTENT_LENGTH")
+        if not length:
             # Other servers than ours may not say where such a body ends: then there is none.
-            body = _read(environ["wsgi.input"]) if environ.get("wsgi.input_terminated") else b""
-            environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), str(len(body))
+            expected = FORM_BODY_MAX + 1 if environ.get("wsgi.input_terminated") else 0
+        elif length.isascii() and length.isdecimal() and int(length) <= FORM_BODY_MAX:
+            expected = int(length)
+        else:
+            return None  # refused for what it says of itself, unread
+        body = b""
+        if expected:
+            if not self._awaited.acquire(blocking=False):
+                return ServiceUnavailable(retry_after=int(RETRY_AFTER.total_seconds()))
+            try:
+                body = _read(environ["wsgi.input"], expected)
+            finally:
+                self._awaited.release()
+        environ["wsgi.input"] = BytesIO(body)
+        if not length:
+            environ["CONTENT_LENGTH"] = str(len(body))
             environ.pop("HTTP_TRANSFER_ENCODING", None)
-        return self._behind(environ, start_response)
+        return None
 
 
-def _read(stream: BinaryIO) -> bytes:
-    """The body, or one byte more than it may have."""
-    body = bytearray()
-    while len(body) <= FORM_BODY_MAX and (part := stream.read(FORM_BODY_MAX + 1 - len(body))):
+def _read(stream: BinaryIO, most: int) -> bytes:
+    """What comes until the end, or until there is so much of it."""
+    body = stream.read(most)
+    while len(body) < most and (part := stream.read(most - len(body))):
         body += part
-    return bytes(body)
+    return body
 
 
 def install(app: Flask) -> None:

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+_KNOWN_MAX = 1024
 FROM_PROXY = "llavero.from_proxy"
 """Set in the environment of a request that a trusted proxy handed on; no caller can set it."""
 GIVEN_ID = "llavero.request_id"
@@ -30,6 +32,8 @@ class TrustedProxies:
     def __init__(self, application: "WSGIApplication", networks: Sequence[str]) -> None:
         self._application = application
         self._networks: list[Network] = [ipaddress.ip_network(each) for each in networks]
+        # The same few addresses come again and again, and to read one takes as long as a query.
+        self._is_trusted = lru_cache(_KNOWN_MAX)(self._look_up)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if self._is_trusted(environ.get("REMOTE_ADDR", "")):
@@ -51,7 +55,7 @@ class TrustedProxies:
                 environ[GIVEN_ID] = given
         return self._application(environ, start_response)
 
-    def _is_trusted(self, address: str) -> bool:
+    def _look_up(self, address: str) -> bool:
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
@@ -59,6 +63,7 @@ class TrustedProxies:
         return any(parsed in network for network in self._networks)
 
 
+@lru_cache(_KNOWN_MAX)
 def _address(text: str) -> str | None:
     try:
         return str(ipaddress.ip_address(text.strip()))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 LINES_MAX = 400
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "handler", "handlers", "misc"}
 CLOCK_CALLS = {"now", "utcnow", "today"}
+FUNCTIONS_OF_TIME = {"now", "current_timestamp", "current_date", "current_time", "localtimestamp", "clock_timestamp"}
 
 
 def find_long_file(source: str) -> Iterator[str]:
@@ -43,6 +44,22 @@ def find_clock_reads(source: str) -> Iterator[str]:
             owner == "time" and call.func.attr in {"time", "time_ns"}
         ):
             yield f"line {call.lineno}: reads the clock; take `now` as an argument"
+
+
+def find_clock_of_the_store(source: str) -> Iterator[str]:
+    """A look at the database's clock, which is not the application's (O-7)."""
+    words = r"\b(current_timestamp|(clock|statement|transaction)_timestamp|now\(\)|strftime\(|datetime\('now')"
+    tree = ast.parse(source)
+    described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            found = _last_name(node.value) == "func" and node.attr in FUNCTIONS_OF_TIME
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = id(node) not in described and re.search(words, node.value, re.IGNORECASE) is not None
+        else:
+            continue
+        if found:
+            yield f"line {node.lineno}: reads the database's clock; bind `now`"
 
 
 def find_banned_imports(source: str) -> Iterator[str]:

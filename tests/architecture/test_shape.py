@@ -61,10 +61,19 @@ def test_spans_are_decided_in_policy() -> None:
     assert _complaints(rules.find_span_literals, [path for path in SERVER if path.name != "policy.py"]) == []
 
 
+@pytest.mark.spec("O-7")
 def test_time_is_an_argument() -> None:
     others = [path for path in SERVER if not LOOKS_AT_CLOCKS.fullmatch(path.relative_to(ROOT).as_posix())]
     assert len(others) < len(SERVER)
     assert _complaints(rules.find_clock_reads, others) == []
+
+
+@pytest.mark.spec("O-7")
+def test_no_statement_looks_at_the_clock_of_the_database() -> None:
+    # `idp doctor` compares that clock with ours.
+    others = [path for path in _files("idp/**/*.py", "migrations/**/*.py") if path.name != "installation.py"]
+    assert _complaints(rules.find_clock_of_the_store, others) == []
+    assert _complaints(rules.find_clock_of_the_store, [ROOT / "idp/installation.py"]) != []
 
 
 def test_authlib_is_used_through_its_neutral_core() -> None:

@@ -6,9 +6,10 @@ import re
 import resource
 import signal
 import sqlite3
+import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -58,9 +59,12 @@ def is_whole(provider: Provider) -> bool:
 
 @pytest.mark.spec("F-1", "S-1", "P-7", "T-8")
 @pytest.mark.parametrize("times", [3, pytest.param(200, marks=pytest.mark.slow)])
-def test_kills_under_load_lose_nothing_acknowledged(rig: Rig, times: int) -> None:
+def test_kills_under_load_lose_nothing_acknowledged(
+    rig: Rig, times: int, record_property: Callable[[str, object], None]
+) -> None:
     provider = rig.provider
     chance = random.Random(times)  # no secret: when to kill
+    took = []
     with under_load(rig, people=1, allowed=frozenset({503, UNANSWERED})) as load:
         for number in range(times):
             load.wait_for_success(since=time.monotonic(), within=WAIT)
@@ -75,10 +79,31 @@ def test_kills_under_load_lose_nothing_acknowledged(rig: Rig, times: int) -> Non
             began = time.monotonic()
             provider.start(2)
             wait_until_ready(provider)
-            assert times == 3 or time.monotonic() - began < READY_WITHIN + 1
+            took.append(time.monotonic() - began)
         load.wait_for_success(since=time.monotonic(), within=WAIT)
     assert load.told.in_doubt > 0, "nobody noticed"
+    # Each on a machine that does nothing else; a process that starts shares its cores with the load here.
+    assert statistics.median(took) < READY_WITHIN, sorted(took)
+    record_property("seconds until ready, longest", round(max(took), 1))
     assert is_whole(provider)
+
+
+@pytest.mark.spec("F-1")
+def test_a_worker_that_dies_again_at_once_takes_no_other_with_it(rig: Rig) -> None:
+    provider = rig.provider
+    assert provider.process is not None
+    first, spared = processes(provider)
+    victim = first
+    for _ in range(3):
+        os.kill(victim, signal.SIGKILL)
+        until = time.monotonic() + READY_WITHIN
+        while not (after := [pid for pid in processes(provider) if pid not in {victim, spared}]):
+            assert time.monotonic() < until, provider.log[-3000:]
+            time.sleep(0.05)
+        (victim,) = after
+    assert provider.process.poll() is None
+    assert spared in processes(provider)
+    assert ready(provider) == 200
 
 
 @pytest.mark.spec("F-2", "S-1")

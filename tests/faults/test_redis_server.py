@@ -61,6 +61,25 @@ def test_without_redis_sign_ins_are_refused_and_applications_go_on(grounds: Grou
     wait_until_they_sign_in(rig)
 
 
+@pytest.mark.spec("F-9", "O-4")
+def test_nobody_fills_redis_by_asking(grounds: Grounds) -> None:
+    """A Redis that is full refuses every sign-in, so that what a request is full of is kept elsewhere."""
+    rig = grounds.rig
+    used = next(line for line in grounds.redis.lines("INFO memory") if line.startswith("used_memory:"))
+    grounds.redis.call("CONFIG SET maxmemory-policy noeviction")
+    grounds.redis.call(f"CONFIG SET maxmemory {int(used.partition(':')[2]) + 1_000_000}")
+    try:
+        large = {f"of_no_use_{number}": "x" * 15_000 for number in range(4)}
+        asked = dict(parameters(rig.request().url)) | large
+        for _ in range(40):
+            answer = requests.post(f"{rig.issuer}/oauth/authorize", data=asked, allow_redirects=False, timeout=30)
+            assert answer.status_code == 303
+            assert rig.call("/oauth/par", rig.own, **asked)[0] == 201
+        assert sign_in_status(rig) == 303
+    finally:
+        grounds.redis.call("CONFIG SET maxmemory 0")
+
+
 @pytest.mark.spec("F-9", "L-1", "P-7")
 @pytest.mark.parametrize("how", ["emptied", "restarted"])
 def test_what_redis_forgets_opens_no_lock_and_no_code(grounds: Grounds, how: str) -> None:

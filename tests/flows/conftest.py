@@ -11,16 +11,16 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from idp.accounts.sessions import Browser
 from idp.app import create_app
 from idp.audit import AuditEvent
 from idp.db import Base
 from idp.keys import KeyRing
 from idp.protocol.clients import Client, Registration
 from idp.protocol.profiles import DEVICE_CODE
-from idp.protocol.subjects import Authentication
 from idp.settings import Settings
 from idp.web.current import EXTENSION
-from idp.wiring import Services
+from idp.wiring import Services, authentication_of
 
 USERNAME, PASSWORD = "EKU9003173C9", "Sello.Digital.2026"
 ISSUER = "http://localhost"
@@ -50,11 +50,21 @@ class House:
         found: dict[str, Any] = self.post("/oauth/token", grant_type=DEVICE_CODE, device_code=device_code).json
         return found
 
-    def let_in(self, scope: str, *, sid: str = "sid-1") -> dict[str, Any]:
+    def sign_in(self) -> Browser:
+        """A browser at which the account signed in a moment ago."""
+        at, sessions = datetime.now(UTC), self.services.sessions
+        with self.services.store.write() as tx:
+            own = {"amr": ("pwd",), "acr": "1", "now": at, "address": None, "user_agent": None}
+            cookie = sessions.sign_in(tx, None, self.account_id, **own)
+        browser = sessions.find(cookie, at)
+        assert browser is not None
+        return browser
+
+    def let_in(self, scope: str, *, browser: Browser | None = None) -> dict[str, Any]:
         """The tokens of a device that the account has let in a moment ago."""
         begun, at, door = self.begin(scope), datetime.now(UTC), self.services.protocol.devices
         door.enter(begun["user_code"], browser="b", address=None, now=at)
-        authentication = Authentication(self.account_id, sid, at, ("pwd",), "1")
+        authentication = authentication_of(browser or self.sign_in())
         door.decide(begun["user_code"], allow=True, browser="b", authentication=authentication, now=at)
         return self.poll(begun["device_code"])
 

@@ -1,6 +1,7 @@
 """`idp doctor`: each thing that is wrong is said, with what to do, and the exit code tells a script."""
 
 import json
+import resource
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from idp.cli.main import cli
+from tests.clusters import redis_server
 from tests.postbox import postbox
 from tests.serving import free_port
 
@@ -123,6 +125,17 @@ def test_settings_are_listed_with_their_origin_and_no_secret(place: Path, monkey
     assert SECRET not in json.dumps(listed)
 
 
+@pytest.mark.spec("O-6")
+@pytest.mark.parametrize(("most", "level"), [(4096, "warn"), (20_000, "ok"), (resource.RLIM_INFINITY, "ok")])
+def test_how_many_files_may_be_open(place: Path, monkeypatch: pytest.MonkeyPatch, most: int, level: str) -> None:
+    assert place
+    # What a process may raise its own limit to cannot be raised again in a test.
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, most))
+    (finding,) = [each for each in look()[1]["findings"] if each["part"] == "limits"]
+    assert finding["level"] == level
+    assert ("20000" in finding["remedy"]) == (level == "warn")
+
+
 @pytest.mark.spec("L-7")
 @pytest.mark.parametrize(("networks", "level"), [("0.0.0.0/0", "fail"), ("10.0.0.0/8", "ok"), (None, "warn")])
 def test_who_is_believed_about_addresses(
@@ -149,3 +162,18 @@ def test_a_mail_server_and_an_issuer_that_answer_or_do_not(place: Path, monkeypa
     code, found = look("--json")
     assert code == 1
     assert [each["level"] for each in of("mail", found)] == ["fail"]
+
+
+@pytest.mark.spec("O-5", "P-10")
+def test_a_redis_that_drops_what_lives_is_not_well(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay mark that is dropped to make room is an assertion that is taken twice."""
+    assert place
+    with redis_server() as redis:
+        monkeypatch.setenv("IDP_REDIS_URL", redis.url)
+        redis.call("CONFIG SET maxmemory 100mb")
+        redis.call("CONFIG SET maxmemory-policy noeviction")
+        code, found = look()
+        assert (code, of("redis", found)) == (0, [])
+        redis.call("CONFIG SET maxmemory-policy volatile-lru")
+        code, found = look()
+        assert (code, [each["level"] for each in of("redis", found)]) == (1, ["fail"])

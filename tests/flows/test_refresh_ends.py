@@ -59,10 +59,11 @@ def test_a_refresh_token_ends_with_what_it_rests_on(
 @pytest.mark.spec("D-28", "W-3")
 def test_signing_out_ends_what_was_not_for_offline_use(house: House) -> None:
     """OIDC Back-Channel Logout section 2.7: a refresh token asked for with `offline_access` outlives the session."""
-    online, offline = house.let_in("openid", sid="s"), house.let_in("openid offline_access", sid="s")
+    browser = house.sign_in()
+    online, offline = house.let_in("openid", browser=browser), house.let_in("openid offline_access", browser=browser)
     assert "refresh_token" not in online
     with house.services.store.write() as tx:
-        house.services.protocol.services.tokens.end_session(tx, "s", now=datetime.now(UTC))
+        house.services.protocol.services.tokens.end_session(tx, str(browser.sid), now=datetime.now(UTC))
     for body, active in ((online, False), (offline, True)):
         assert house.post("/oauth/introspect", token=body["access_token"]).json["active"] is active
     assert (

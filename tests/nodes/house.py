@@ -5,7 +5,9 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -87,6 +89,17 @@ class ManyNodes(Provider):
         """SIGKILL to all of it in the same moment."""
         os.killpg(self.nodes[name].pid, signal.SIGKILL)
         self.nodes.pop(name).wait(10)
+        # The first of its processes is gone; while another has the port, it takes what nobody will answer.
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", self.ports[name]), 1).close()
+            except ConnectionRefusedError:
+                return
+            except OSError:
+                pass  # reset while it dies
+            time.sleep(0.01)
+        raise AssertionError(f"node {name} listens after it was killed")
 
     def end_node(self, name: str) -> None:
         """SIGTERM: what it has begun, it finishes."""

@@ -35,9 +35,13 @@ class People:
 
     def __init__(self) -> None:
         self.known: dict[str, Subject] = {}
+        self.signed_out: set[str] = set()
 
     def find_subject(self, sub: str) -> Subject | None:
         return self.known.get(sub)
+
+    def is_signed_in(self, authentication: Authentication, _tx: Any) -> bool:
+        return authentication.sid not in self.signed_out
 
     def find_organization_retention(self, rfc: str) -> int:
         return 60 if rfc == "URE180429TM6" else self.deployment_retention_days

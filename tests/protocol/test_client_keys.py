@@ -1,6 +1,10 @@
 """Secrets that rotate and end, keys that are found and kept, by what a client registered."""
 
+import itertools
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,6 +12,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
+from idp import policy
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.details import ClientDetails
 from idp.protocol.fetch import Fetcher, FetchProblem
@@ -119,6 +124,44 @@ def test_old_keys_stay_good_for_an_hour_while_the_address_is_down(house: House) 
     asked = shelf.asked
     assert not has("ec", 3630)
     assert shelf.asked == asked
+
+
+class Silent(Fetcher):
+    """Addresses of which those on `slow.example` answer when they are let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = threading.Event()
+
+    def get_json(self, url: str) -> Any:
+        if url.startswith("https://slow.example/"):
+            self.may_answer.wait(30)
+        return key_set(KEYS["ES256"])
+
+
+@pytest.mark.spec("O-4", "P-15")
+@pytest.mark.parametrize("path", ["{}", "one"], ids=["many addresses", "one address"])
+def test_addresses_that_do_not_answer_hold_few_threads(house: House, path: str) -> None:
+    """Whoever registers one could hold every thread of the server, five seconds at a time."""
+    web, client, numbers = Silent(), signer(house), itertools.count()
+    keys = ClientKeys(web)
+
+    def find(uri: str) -> bool:
+        own = replace(client, details=ClientDetails(jwks_uri=uri))
+        return keys.find_key(own, kid="ec", alg="ES256", use="sig", now=house.now) is not None
+
+    with ThreadPoolExecutor(policy.FETCHES_AT_ONCE) as pool:
+        try:
+            held = [pool.submit(find, f"https://slow.example/{path.format(n)}") for n in range(policy.FETCHES_AT_ONCE)]
+            until = time.monotonic() + 20
+            # Refused at once, where it would have waited.
+            while find(f"https://app.example/{next(numbers)}"):
+                assert time.monotonic() < until, "more of them wait than may"
+            assert not find("https://slow.example/another")
+        finally:
+            web.may_answer.set()
+        assert all(each.result() for each in held)
+    assert find("https://slow.example/another")
 
 
 def test_keys_that_are_not_for_it_are_not_taken(house: House) -> None:

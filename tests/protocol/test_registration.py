@@ -194,6 +194,18 @@ def test_what_may_not_be_registered_is_refused_by_its_code(desk: Desk, changes: 
     assert desk.web.asked == []
 
 
+@pytest.mark.spec("W-7", "P-1")
+@pytest.mark.parametrize(
+    "host", ["rp.example;x", "rp.example,x", "rp.example'x", "rp.example%3bx", "[::1];x", "*.example"]
+)
+def test_a_host_is_written_with_what_hosts_are_written_with(desk: Desk, host: str) -> None:
+    """The origin of an application's frame stands in a policy, where `;` would cut off the frames of the others."""
+    address, usual = f"https://{host}/cb", "https://rp.example:8443/cb"
+    assert error(desk.register(redirect_uris=[address])) == (400, "invalid_redirect_uri")
+    assert error(desk.register(policy_uri=address)) == (400, "invalid_client_metadata")
+    assert desk.register(redirect_uris=[usual], frontchannel_logout_uri=usual, policy_uri=usual).status == 201
+
+
 @pytest.mark.spec("OIDC Registration §2", "RFC 8252 §7")
 def test_native_applications_have_their_own_schemes(desk: Desk) -> None:
     for uri in ("mx.example.app:/cb", "http://127.0.0.1/cb"):

@@ -32,10 +32,9 @@ from idp.protocol.clients import Registration
 from idp.protocol.details import ClientDetails
 from idp.protocol.messages import ProtocolRequest
 from idp.protocol.profiles import DEVICE_CODE
-from idp.protocol.subjects import Authentication
 from idp.snapshot import SnapshotProblem
 from idp.web.current import EXTENSION
-from idp.wiring import Services
+from idp.wiring import Services, authentication_of
 
 USERNAME, PASSWORD, NEW_PASSWORD = "EKU9003173C9", "Sello.Digital.2026", "Otra.Clave.2027"
 SECRET = "0123456789abcdef0123456789abcdef-tests"
@@ -74,7 +73,10 @@ class Running:
         at, account = now(), self.services.directory.find(USERNAME, now())
         assert account is not None
         self.services.protocol.devices.enter(begun["user_code"], browser="b", address=None, now=at)
-        authentication = Authentication(account.account_id, "sid-1", at, ("pwd",), "1")
+        with self.services.store.write() as tx:
+            own = {"amr": ("pwd",), "acr": "1", "now": at, "address": None, "user_agent": None}
+            cookie = self.services.sessions.sign_in(tx, None, account.account_id, **own)
+        authentication = authentication_of(self.services.sessions.find(cookie, at))
         self.services.protocol.devices.decide(
             begun["user_code"], allow=True, browser="b", authentication=authentication, now=at
         )

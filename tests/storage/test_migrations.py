@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import create_engine, inspect
 
+from idp import schema
 from idp.app import create_app
+from idp.cli.terminal import know_migrations
 from idp.db import Base, TablesBusy
 from idp.settings import Settings
 from idp.web.current import EXTENSION
@@ -20,7 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*alembic.*:DeprecationWarning")
 
 
 def make_app(url: str, folder: Path) -> Flask:
-    return create_app(Settings(secret_key="0123456789abcdef0123456789abcdef", database_url=url, keys_dir=folder))
+    app = create_app(Settings(secret_key="0123456789abcdef0123456789abcdef", database_url=url, keys_dir=folder))
+    know_migrations(app)
+    return app
 
 
 @pytest.fixture
@@ -56,6 +61,12 @@ def test_up_is_what_the_code_says_and_down_is_nothing(app: Flask, url: str) -> N
         assert tables(url) <= {"alembic_version"}
         upgrade()
         assert differences(url) == []
+
+
+def test_what_is_newest_is_what_alembic_says() -> None:
+    assert schema.newest() == ScriptDirectory(str(schema.MIGRATIONS)).get_current_head()
+    assert schema.is_current(schema.newest())
+    assert not schema.is_current("0001")
 
 
 @pytest.mark.spec("F-12")

@@ -7,7 +7,8 @@ from pathlib import Path
 from sqlalchemy import create_engine, select
 
 from idp.audit import AuditEvent
-from idp.db import Store, engine_options, make_private
+from idp.db import Store, engine_options
+from idp.sqlite import make_private
 from tests.tables import make_tables
 
 LAST_OUT = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM audit_event'); c.close()"

@@ -76,6 +76,20 @@ def test_writes_do_not_nest(counted: Store) -> None:
     assert _read(counted) == 7
 
 
+@pytest.mark.spec("F-7", "F-8")
+def test_a_read_inside_a_write_waits_for_no_second_connection(url: str, counted: Store) -> None:
+    """As many threads as there are connections, each with one in hand and waiting for another, would all wait."""
+    alone = Store(create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.1))
+    try:
+        with alone.write() as tx:
+            tx.execute(text("UPDATE counted SET n = 7"))
+            assert _read(alone) == 7
+            assert _read(counted) == 0
+        assert _read(alone) == 7
+    finally:
+        alone.engine.dispose()
+
+
 @pytest.mark.spec("O-5")
 def test_a_database_that_is_not_there_is_said(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/no-such-folder/idp.db"

@@ -113,6 +113,30 @@ def test_a_second_node_joins_the_memory_that_is_there(server: RedisServer, memor
     other.close()
 
 
+@pytest.mark.spec("F-9", "O-5")
+def test_a_full_memory_takes_nothing_and_forgets_nothing(server: RedisServer, memory: Volatile, now: datetime) -> None:
+    """A script that begins by deleting may write past `maxmemory`, until the machine has no memory left."""
+    assert memory.claim("client-assertion", "jti", TTL, now=now)
+    memory.hit("address_failures", "a", TTL, now=now, step=7)
+    server.call("CONFIG SET maxmemory-policy noeviction")
+    server.call("CONFIG SET maxmemory 4mb")
+
+    def fill() -> None:
+        for number in range(1000):
+            memory.put("captcha", str(number), "x" * 60_000, TTL, now=now)
+
+    with pytest.raises(StoreUnavailable):
+        fill()
+    server.call("CONFIG SET maxmemory 0")
+    _answers_again(memory)
+    assert not memory.claim("client-assertion", "jti", TTL, now=now)
+    assert memory.hit("address_failures", "a", TTL, now=now) == 8
+    memory.put("captcha", "again", 1, TTL, now=now)
+    assert memory.take("captcha", "again", now=now).found is Found.TAKEN
+    memory.put("captcha", "again", 2, TTL, now=now)
+    assert memory.take("captcha", "again", now=now).found is Found.TAKEN
+
+
 @pytest.mark.spec("S-4")
 def test_no_key_stands_in_redis(server: RedisServer, memory: Volatile, now: datetime) -> None:
     memory.claim("client-assertion", "a-secret-jti", TTL, now=now)
@@ -162,4 +186,6 @@ def test_only_kinds_that_somebody_uses_are_kept_apart() -> None:
     source = "".join(path.read_text() for path in (ROOT / "idp").rglob("*.py") if path.name != "ephemeral.py")
     assert [kind for kind in sorted(VOLATILE) if f'"{kind}"' not in source] == []
     # Locks, codes, links and refresh tokens are no matter of memory (product.md section 2; security.md P-7, T-8).
+    # Nor what a caller fills: anybody could fill Redis.
+    assert not VOLATILE & {"pushed-request", "posted-request"}
     assert not VOLATILE & {"authorization-code", "interaction", "revoked-jti", "device-code", "user-code"}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_migrate import upgrade
 from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from idp import policy
 from idp.app import create_app
+from idp.cli.terminal import migrate
 from idp.settings import Settings
 from idp.web import health
 from idp.web.current import EXTENSION
@@ -31,8 +31,7 @@ def settings(tmp_path: Path, keys_folder: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
-    with made.app_context():
-        upgrade()
+    migrate(made)
     yield made
     services: Services = made.extensions[EXTENSION]
     services.store.engine.dispose()

@@ -75,3 +75,11 @@ def test_what_people_look_for_is_not_there(whole: Flask) -> None:
 @pytest.mark.spec("D-76")
 def test_the_style_guide_is_not_for_production(whole: Flask) -> None:
     assert Visitor(whole, base_url=ISSUER).get("/styleguide").status == 404
+
+
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize("name", ["icon.svg", "x" * 5000, "a%00b", "nothing.css"])
+def test_what_may_be_done_with_a_file_is_answered_whatever_its_name(whole: Flask, name: str) -> None:
+    answer = whole.test_client().options(f"/static/{name}")
+    assert answer.status_code == 200
+    assert "immutable" not in answer.headers.get("Cache-Control", "")

@@ -1,0 +1,253 @@
+"""SQLite behind the same two verbs as PostgreSQL: its one writer shared, connections to read with kept open."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from idp import meters
+
+_LINGER = 0.003  # seconds; about what one commit takes
+
+
+class CommitFailed(Exception):
+    """A commit shared with others did not come about; its cause says why."""
+
+
+def make_private(url: str, *, mend: bool = False) -> None:
+    """Make SQLite's folder and file where they are missing, for this user alone: hashes and addresses stand in it.
+
+    What SQLite puts beside the file later has the file's mode. `mend` takes the right to read from everybody else
+    where files are there already. Raises `OSError`.
+    """
+    if not url.startswith("sqlite:///") or url.endswith(":memory:"):
+        return
+    file = Path(url.removeprefix("sqlite:///"))
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # One that is there is never opened: closing it again would end the locks that SQLite holds for this process
+    # (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    for each in (file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm"))) if mend else ():
+        with suppress(FileNotFoundError):
+            each.chmod(0o600)
+
+
+def is_in_memory(engine: Engine) -> bool:
+    """Whether the database is gone with its connection."""
+    return engine.url.database in {None, "", ":memory:"}
+
+
+def prepare(engine: Engine) -> None:
+    """Make every connection of `engine` durable, and every transaction begin when it says so."""
+    event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "begin", _begin)
+
+
+class Readers:
+    """Connections to SQLite for single queries: one is 0.1 ms from SQLAlchemy's pool and back, a query 0.01 ms.
+
+    As many as there are queries at once; who asks takes one that is free, or opens another. Nothing hangs on a thread:
+    those of the production server end without Python's knowing.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._free: list[sqlite3.Connection] = []
+        self._closings = 0
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """One that nobody else uses meanwhile; closed after an error."""
+        closings = self._closings
+        try:
+            driver = self._free.pop()
+        except IndexError:
+            driver = self._open()
+        try:
+            yield driver
+        except BaseException:
+            driver.close()
+            raise
+        if closings == self._closings:
+            self._free.append(driver)
+        else:
+            driver.close()
+
+    def _open(self) -> sqlite3.Connection:
+        fairy = self._engine.raw_connection()
+        driver: Any = fairy.dbapi_connection
+        fairy.detach()
+        found: sqlite3.Connection = driver
+        return found
+
+    def let_go(self, _engine: Engine) -> None:
+        """Close those that are free now, and each of the others when it comes back."""
+        self._closings += 1
+        while self._free:
+            self._free.pop().close()
+
+
+class _Batch:
+    """Transactions that end in one commit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.members = 0
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+
+    def run(self, statement: str) -> None:
+        # By the driver: three words a transaction are not worth SQLAlchemy's bookkeeping.
+        driver: Any = self.connection.connection.dbapi_connection
+        driver.execute(statement)
+
+
+class SharedCommits:
+    """SQLite's one writer, shared: threads that wait for their turn end up in one commit, and so in one fsync.
+
+    A commit costs more than all that stands in it. Who gets the turn works in the transaction that is open, inside a
+    savepoint of its own, so that its failure undoes its own work only; the last for whom nobody waits commits for
+    all. Nobody returns before that commit is on the disk (security.md S-1), and if it fails it fails for all. Threads
+    of one process queue here, fairly; only processes meet in SQLite's busy handler, which sleeps and polls.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(begin_immediate=True)
+        self._turn = threading.Lock()
+        self._count = threading.Lock()
+        self._waiting = 0
+        self._batch: _Batch | None = None
+        self._had_company = False
+        self._kept: Connection | None = None
+        """Stays open between two batches: to fetch one from the pool and give it back costs as much as three writes."""
+
+    def let_go(self, _engine: Engine) -> None:
+        """Close the connection that waits for the next batch."""
+        with self._turn:
+            if self._kept is not None and self._batch is None:
+                self._kept.close()
+            self._kept = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        batch = self._enter()
+        try:
+            yield batch.connection
+            if batch.members > 1:
+                batch.run("RELEASE member")
+        except BaseException:
+            self._undo(batch)
+            self._leave(batch)
+            raise
+        self._leave(batch)
+        batch.ended.wait()
+        if batch.error is not None:
+            raise CommitFailed from batch.error
+
+    def _enter(self) -> _Batch:
+        with self._count:
+            self._waiting += 1
+        self._turn.acquire()
+        with self._count:
+            self._waiting -= 1
+        try:
+            batch = self._batch or self._open()
+            batch.members += 1
+            if batch.members > 1:
+                batch.run("SAVEPOINT member")
+        except BaseException as error:
+            if self._batch is not None:
+                self._close(self._batch, error)
+            self._turn.release()
+            raise
+        return batch
+
+    def _open(self) -> _Batch:
+        if self._had_company:
+            # Under load the next ones are a moment away, and waiting for them costs less than a commit each. SQLite's
+            # lock is not held yet, so that no other process waits for us.
+            time.sleep(_LINGER)
+        connection, self._kept = self._kept or self._connect(), None
+        try:
+            connection.begin()
+        except BaseException:
+            connection.close()
+            raise
+        self._batch = _Batch(connection)
+        return self._batch
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect()
+        if not is_in_memory(self._engine):  # which is one connection, everybody's
+            # Out of the pool: it would hold a place there for good, and only go back when it is to be closed.
+            connection.detach()
+        return connection
+
+    def _undo(self, batch: _Batch) -> None:
+        """Take back what the member who failed has done; the first takes back the whole transaction, its own."""
+        if batch.members == 1:
+            self._close(batch, None, keep=False)
+            return
+        try:
+            batch.run("ROLLBACK TO member")
+            batch.run("RELEASE member")
+        except sqlite3.Error as error:
+            # SQLite itself has rolled back everything, as it does when the disk is full: the neighbours' work too.
+            self._close(batch, error)
+
+    def _leave(self, batch: _Batch) -> None:
+        if self._is_last(batch):
+            self._close(batch, None)
+        self._turn.release()
+
+    def _is_last(self, batch: _Batch) -> bool:
+        with self._count:
+            return self._batch is batch and self._waiting == 0
+
+    def _close(self, batch: _Batch, error: BaseException | None, *, keep: bool = True) -> None:
+        """End the transaction and tell everyone in it how it went."""
+        self._batch = None
+        self._had_company = batch.members > 1
+        try:
+            transaction = batch.connection.get_transaction()
+            if error is None and keep and transaction is not None:
+                meters.timed(meters.Timed.COMMIT, transaction.commit)
+                self._kept = batch.connection
+        except BaseException as failure:  # told to every member, so nothing of it is lost
+            error = failure
+        finally:
+            batch.error = error
+            if self._kept is not batch.connection:
+                # Closing rolls back what was not committed.
+                with suppress(Exception):
+                    batch.connection.close()
+            batch.ended.set()
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin late and commit early (https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
+    # "Pysqlite transactions"); None leaves BEGIN to us.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # S-1: what was acknowledged survives power loss. NORMAL may lose the last commits, says SQLite itself.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock before anything is read: a transaction that reads first and then writes would
+    # fail at once with SQLITE_BUSY_SNAPSHOT if another process wrote in between.
+    if connection.get_execution_options().get("begin_immediate"):
+        # By the driver, as in _Batch.run.
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("BEGIN IMMEDIATE")

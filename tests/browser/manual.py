@@ -300,4 +300,4 @@ class Visitor:
         walk.arrive("signout-confirm", "salir" if look else "")
         walk.press("#submit")
         walk.arrive("signed-out", "salio" if look else "")
-        assert "Cerró su sesión." in walk.page.inner_text("main")
+        self.says("Cerró su sesión.", "You have signed out.")

@@ -4,6 +4,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
@@ -14,15 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.peers import MissingPart, run_quietly
 from bench.processes import start_timed
-from bench.sides import PASSWORD_HASHED_ONCE, REDIRECT, USERNAMES, Side, cookies_of, csrf_token
+from bench.sides import FLOWS_AT_ONCE, PASSWORD_HASHED_ONCE, REDIRECT, USERNAMES, Side, cookies_of, csrf_token
 from tests.serving import ROOT, clean_environment, free_port, start_server, stop_server
 
 _SOURCE = ROOT / "bench" / "peers"
 IN_FLIGHT = 8
 """Connections: what two workers of four threads work on at once. More would only wait, and make every answer late."""
 # Its access tokens have no `jti`: two of one second for one person are the same, and it answers 500. Among so many
-# nobody comes twice in a second.
-_CANAILLE_USERNAMES = tuple(f"persona{number:02}" for number in range(96))
+# nobody comes twice in a second, since it does some hundred a second on two cores.
+_CANAILLE_USERNAMES = tuple(f"persona{number:03}" for number in range(160))
 _CANAILLE_HASH = f"""
 from passlib.hash import pbkdf2_sha512
 known = pbkdf2_sha512.hash({PASSWORD_HASHED_ONCE!r})
@@ -147,10 +148,12 @@ def canaille(installed: Path, folder: Path, *, workers: int = 2) -> Iterator[Sid
     with _serve("canaille", command, folder, own, port, "/.well-known/openid-configuration", settings) as side:
         side.machine_scope = "openid profile"
         side.hash_once = (python, _CANAILLE_HASH)
+        side.readers = len(USERNAMES)
         side.connections = IN_FLIGHT
         side.learn()
         side.sign_in = lambda number: canaille_sign_in(side, _CANAILLE_USERNAMES[number % len(_CANAILLE_USERNAMES)])
-        side.cookies = [canaille_sign_in(side, username) for username in _CANAILLE_USERNAMES]
+        with ThreadPoolExecutor(FLOWS_AT_ONCE) as pool:
+            side.cookies = list(pool.map(lambda username: canaille_sign_in(side, username), _CANAILLE_USERNAMES))
         yield side
 
 

@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +105,6 @@ def start_timed(
 
 
 def _answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+    with suppress(OSError, HTTPException), urllib.request.urlopen(url, timeout=5) as answer:
         return bool(answer.status == 200)
     return False

@@ -197,7 +197,7 @@ def _taken(record: dict[str, Any]) -> str:
     return (
         f"Taken {machine['at'][:10]} on {machine['cores']} cores ({machine['cpu']}) and {machine['memory_gib']:g} GiB, "
         f"load average {machine['load_before']:.1f} before; medians of {record['rounds_each']} rounds of "
-        f"{record['seconds_each']:g} s; generator {machine['generator']}; {listed}."
+        f"{record['seconds_each']:g} s each; generator {machine['generator']}; {listed}."
     )
 
 

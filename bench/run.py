@@ -73,6 +73,9 @@ def empty_and_filled(kinds: list[str], amounts: Amounts) -> list[Entrant]:
     return [entrant(kind, suffix, held) for kind in kinds for suffix, held in (("empty", NOTHING), ("filled", amounts))]
 
 
+_IDLE_BEFORE = 4.0  # seconds from what prepared a side to the look at its memory
+
+
 class Run:
     """The figures of one run, and the ways they come to be."""
 
@@ -110,7 +113,7 @@ class Run:
             self.missing[entrant.name] = str(error)[:600]
             say(f"  left out: {error}")
             return None
-        time.sleep(1)
+        time.sleep(_IDLE_BEFORE)
         proportional, resident = side.memory_mib()
         self.idle[side.name] = {
             "memory_mib": proportional,

@@ -29,6 +29,8 @@ SCOPE = "openid profile email"
 VERIFIER = secrets.token_urlsafe(48)
 CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 PASSWORD_HASHED_ONCE = "Zq7-banco de pruebas"
+FLOWS_AT_ONCE = 4
+"""How many browsers at once are signed in, or given tokens, before a load."""
 USERNAMES = tuple(f"BNC0101{day:02}AB1" for day in range(1, 9))
 
 
@@ -64,6 +66,8 @@ class Side:
     hash_once: tuple[str, str] | None = None
     """A Python, and a program for it that makes `compare`, which compares a password with its hash as the side does."""
     connections: int = 32
+    readers: int | None = None
+    """How many of its browsers' access tokens W4 and W5 are about; None for all."""
     machine_client: str | None = None
     """Where a client has one grant type only: the id of the one for W1, of the same secret."""
     introspection_needs_scope: str | None = None

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from joserfc.jwk import KeySet
 
 from bench.generator import Plan, Report, Request, load, read_answers
 from bench.processes import TICK, settle
-from bench.sides import REDIRECT, Side
+from bench.sides import FLOWS_AT_ONCE, REDIRECT, Side
 
 SIGNATURES_EACH = 8
 """Of so many tokens of a round the signature of one is verified; form, status and that none comes twice, of all."""
@@ -207,7 +208,8 @@ def _check_code(checker: Checker, status: int, text: str) -> None:
 def _plan_refresh(side: Side) -> Plan:
     # More than there are connections: wrk tries its script out before it begins.
     many = max(2 * side.connections, len(side.cookies))
-    seeds = [side.sign_in_tokens(number, refresh=True)["refresh_token"] for number in range(many)]
+    with ThreadPoolExecutor(FLOWS_AT_ONCE) as pool:
+        seeds = list(pool.map(lambda number: side.sign_in_tokens(number, refresh=True)["refresh_token"], range(many)))
     # The first request of all is only sent where no seed is left, which never happens.
     fallback = _form(side, "token", "grant_type=refresh_token&refresh_token=none")
     return Plan("refresh", [fallback], _form(side, "token", "grant_type=refresh_token&refresh_token={}"), seeds)
@@ -215,8 +217,10 @@ def _plan_refresh(side: Side) -> Plan:
 
 def _prove_rotation(side: Side) -> None:
     """Rotation is one only where what was rotated away is refused."""
+    # The waiting is for Canaille, of whose access tokens two of one second are the same.
+    time.sleep(1.1)
     token = side.sign_in_tokens(0, refresh=True)["refresh_token"]
-    time.sleep(1.1)  # for Canaille, of whose access tokens two of one second are the same
+    time.sleep(1.1)
     for is_fresh in (True, False):
         answer = requests.post(
             side.url + side.paths["token"],
@@ -241,7 +245,7 @@ def _check_refresh(checker: Checker, status: int, text: str) -> None:
 
 
 def _access_tokens(side: Side) -> list[str]:
-    return [side.sign_in_tokens(number)["access_token"] for number in range(len(side.cookies))]
+    return [side.sign_in_tokens(number)["access_token"] for number in range(side.readers or len(side.cookies))]
 
 
 def _plan_introspect(side: Side) -> Plan:

@@ -177,6 +177,9 @@ ARGON2_TIME_COST = 2
 ARGON2_PARALLELISM = 1
 """The floor of security.md L-10, which is OWASP's: 19 MiB, t=2, p=1."""
 
+HASH_MEMORY_KEPT = timedelta(seconds=2)
+"""How long a process that hashes no password holds on to the memory of the last: taking it anew costs half a hash."""
+
 PASSWORD_HASH_WAIT = timedelta(seconds=5)
 """How long a sign-in may wait for one of the hash slots before it is told to come back (L-10)."""
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
-from threading import BoundedSemaphore
-from time import perf_counter
+from threading import BoundedSemaphore, Lock, Timer
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher
@@ -63,6 +63,39 @@ def _keep_one_arena() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
+class _HashMemory:
+    """What hashes have used stays for the next one, and goes back to the system once none has come for a while."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._left_at = 0.0
+        self._is_watched = False
+        _keep_one_arena()
+
+    def leave(self) -> None:
+        """A hash is done."""
+        with self._lock:
+            self._left_at = monotonic()
+            if not self._is_watched:
+                self._is_watched = True
+                self._watch(policy.HASH_MEMORY_KEPT.total_seconds())
+
+    def _watch(self, seconds: float) -> None:
+        timer = Timer(seconds, self._look)
+        timer.daemon = True
+        timer.start()
+
+    def _look(self) -> None:
+        with self._lock:
+            left = self._left_at + policy.HASH_MEMORY_KEPT.total_seconds() - monotonic()
+            if left > 0:
+                self._watch(left)
+                return
+            self._is_watched = False
+        with suppress(OSError, AttributeError):  # as above
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 class Hasher:
     """Argon2id in a bounded number of slots, so that many sign-ins at once cannot exhaust memory or cores (L-10).
 
@@ -77,7 +110,7 @@ class Hasher:
             parallelism=policy.ARGON2_PARALLELISM,
         )
         self._dummy = self._make_dummy()
-        _keep_one_arena()
+        self._memory = _HashMemory()
 
     def hash(self, password: str) -> str:
         """The hash to keep. `ValueError` for a password that `check_new_password` would not have let through."""
@@ -130,6 +163,7 @@ class Hasher:
             yield
         finally:
             self._slots.release()
+            self._memory.leave()
 
 
 # -- rules of new passwords ------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def _name_of(uid: int) -> str:
 
 def main() -> None:
     """Run the command line."""
-    audit.origin.set(audit.Origin(address="command line", operator=find_operator()))
+    before = audit.origin.set(audit.Origin(address="command line", operator=find_operator()))
     try:
         cli(standalone_mode=False)
     except click.UsageError as error:
@@ -82,3 +82,6 @@ def main() -> None:
         fail(f"{error.filename}: {error.strerror}")
     except StoreUnavailable:
         fail("the database does not answer, or has no tables yet: idp init makes them")
+    finally:
+        # Who calls this from a program of their own is not the operator of what they do next.
+        audit.origin.reset(before)

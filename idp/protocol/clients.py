@@ -146,6 +146,7 @@ class Client:
 
 
 _FIND = select(ClientRecord).where(ClientRecord.client_id == bindparam("client_id"))
+_HOLD = _FIND.with_for_update()
 _FIND_LOGO = select(ClientLogo.png).where(ClientLogo.client_id == bindparam("client_id"))
 _CHANGE = update(ClientRecord).where(ClientRecord.client_id == bindparam("the_id"))
 _UNKNOWN = "no client has this id"
@@ -162,9 +163,9 @@ class Clients:
         self._cache: dict[str, tuple[float, Client]] = {}
         self._lock = threading.Lock()
 
-    def find(self, client_id: str) -> Client | None:
-        """The client of this id, at most `CLIENT_CACHE_LIFETIME` out of date, or None."""
-        cached = self._cache.get(client_id)
+    def find(self, client_id: str, *, anew: bool = False) -> Client | None:
+        """The client of this id, at most `CLIENT_CACHE_LIFETIME` out of date unless it is read anew, or None."""
+        cached = None if anew else self._cache.get(client_id)
         if cached is not None and monotonic() < cached[0]:
             return cached[1]
         if len(client_id) > 64 or _UNKNOWN_ID.search(client_id):
@@ -217,14 +218,25 @@ class Clients:
             audit.record(tx, audit.Event.CLIENT_CREATE, now=now, client_id=client_id, detail={"by": by})
         return self._read_again(client_id), secret
 
-    def update(self, client_id: str, changes: dict[str, Any], *, now: datetime, logo: bytes | None = None) -> Client:
+    def update(
+        self,
+        client_id: str,
+        changes: dict[str, Any],
+        *,
+        now: datetime,
+        logo: bytes | None = None,
+        seen: Registration | None = None,
+    ) -> Client:
         """Change what `changes` names of the registration; the rest stays.
 
         A client that changes to a method with a secret has none until `rotate_secret` makes one. `logo` is the image
-        that the details' `logo_digest` is of, where it is a new one.
+        that the details' `logo_digest` is of, where it is a new one. `seen` is the registration that the changes were
+        made from: `ClientProblem` where it is another one now, which they would take back.
         """
         with self._store.write() as tx:
             client = _get(tx, client_id)
+            if seen is not None and client.registration != seen:
+                raise ClientProblem("the client was changed meanwhile; read it again")
             registration = replace(client.registration, **changes)
             check_registration(registration)
             values = _to_row(registration)
@@ -320,8 +332,8 @@ class Clients:
 
 
 def _get(tx: Connection, client_id: str) -> Client:
-    """The client as it stands in this transaction, past the cache."""
-    row = tx.execute(_FIND, {"client_id": client_id}).first()
+    """The client as it stands, past the cache; nobody else changes it before this transaction has ended."""
+    row = tx.execute(_HOLD, {"client_id": client_id}).first()
     if row is None:
         raise ClientProblem(_UNKNOWN)
     return _from_row(row)

@@ -185,7 +185,7 @@ class Registrations:
             asked = _own(read_metadata(body), client)
             completed, logo = self._complete(asked, client)
             changes = {name: getattr(completed, name) for name in _CLIENTS_OWN}
-            client = self._clients.update(client_id, changes, now=now, logo=logo)
+            client = self._clients.update(client_id, changes, now=now, logo=logo, seen=client.registration)
             secret = None
             if client.needs_secret:
                 secret = self._clients.rotate_secret(client_id, now=now)
@@ -220,7 +220,7 @@ class Registrations:
     def _check_management(self, client_id: str, request: RegistrationRequest) -> tuple[Client, str]:
         """The client and its registration access token. A client that is gone and a wrong token look alike."""
         token = _read_bearer(request)
-        client = self._clients.find(client_id)
+        client = self._clients.find(client_id, anew=True)
         if client is None or not client.has_registration_token(token):
             raise InvalidBearer(_REFUSED)
         return client, token

@@ -8,6 +8,7 @@ from joserfc.jwk import ECKey
 from PIL import Image
 
 from idp import policy
+from idp.protocol.clients import Clients
 from idp.protocol.details import ClientDetails
 from idp.protocol.errors import ClientProblem
 from idp.protocol.metadata import Registration
@@ -86,6 +87,26 @@ def test_a_change_takes_nothing_that_an_operator_gave_and_nothing_more(desk: Des
     assert client is not None
     assert client.scopes == ("email", "mailbox:read")
     assert (client.resources, client.first_party, client.retention_days) == (("https://api.example",), True, None)
+
+
+@pytest.mark.spec("D-70", "RFC 7592 §2.2")
+def test_what_an_operator_took_away_a_moment_ago_stays_away(desk: Desk) -> None:
+    """At another node, whose change this one's cache does not know yet; and while the client's own is on its way."""
+    made = desk.made()
+    here, now, client_id = desk.house.server.clients, desk.house.now, made["client_id"]
+    there = Clients(desk.house.server.services.store)
+    there.update(client_id, {"scopes": ("openid", "mailbox:read")}, now=now)
+    before = here.find(client_id, anew=True)
+    assert before is not None
+    there.update(client_id, {"scopes": ("openid",)}, now=now)
+    change = {"client_id": client_id, "redirect_uris": [REDIRECT_URI], "scope": "openid email"}
+    assert desk.send("replace", client_id, made["registration_access_token"], change).status == 200
+    after = here.find(client_id)
+    assert after is not None
+    assert after.scopes == ("openid", "email")
+    with pytest.raises(ClientProblem, match="changed meanwhile"):
+        here.update(client_id, {"scopes": before.scopes}, now=now, seen=before.registration)
+    here.update(client_id, {"scopes": before.scopes}, now=now, seen=after.registration)
 
 
 def test_a_new_method_comes_with_a_new_secret(desk: Desk) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DisconnectionError
 
 from idp import policy
 
+_NONE = "none"
 _READ_ONLY = "25006"
 """SQLSTATE read_only_sql_transaction: we write to a server that is a standby now, or still."""
 
@@ -47,7 +48,11 @@ def engine_options(url: str) -> dict[str, Any]:
 
 
 def connect_args(url: str) -> dict[str, Any]:
-    """What every connection is opened with; the URL says otherwise by the same name, `options=` alone for none."""
+    """What every connection is opened with; the URL says otherwise by the same name.
+
+    `options=none` and `prepare_threshold=none` are for a pooler that passes on neither (an empty value would be lost on
+    the way, as SQLAlchemy drops it).
+    """
     connect = int(policy.STORE_CONNECT_TIMEOUT.total_seconds())
     abandoned = int(policy.STORE_ABANDONED_AFTER.total_seconds())
     server = {
@@ -67,7 +72,13 @@ def connect_args(url: str) -> dict[str, Any]:
         "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
     }
     given = make_url(url).query
-    return {name: value for name, value in own.items() if name not in given}
+    arguments: dict[str, Any] = {name: value for name, value in own.items() if name not in given}
+    # These go before what the URL says.
+    if given.get("options") == _NONE:
+        arguments["options"] = ""
+    if given.get("prepare_threshold") == _NONE:
+        arguments["prepare_threshold"] = None
+    return arguments
 
 
 def prepare(engine: Engine) -> None:

@@ -218,6 +218,36 @@ def pair() -> Iterator[Pair]:
             standby.stop()
 
 
+@contextmanager
+def pgbouncer(server: Cluster, mode: str) -> Iterator[str]:
+    """A PgBouncer before `server` that lends a connection for one `mode`; the URL through it."""
+    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    if program is None:
+        pytest.skip("PgBouncer is missing: apt-get install pgbouncer")
+    with _own_folder("pg-") as folder:
+        (folder / "users").write_text('"llavero" ""\n')
+        (folder / "ini").write_text(
+            f"[databases]\n* = host={server.folder} port={server.port}\n"
+            f"[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = {folder}\n"
+            f"auth_type = trust\nauth_file = {folder}/users\npool_mode = {mode}\nmax_client_conn = 400\n"
+            # Lent for a session, there must be as many as our processes keep.
+            f"default_pool_size = {100 if mode == 'session' else 10}\n"
+        )
+        user = "postgres" if os.geteuid() == 0 else None  # it refuses to be root
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([program, str(folder / "ini")], user=user, stdout=log, stderr=log)
+        try:
+            until = time.monotonic() + WAIT
+            while not (folder / ".s.PGSQL.6432").exists():
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < until, "PgBouncer does not answer"
+                time.sleep(0.02)
+            yield f"postgresql+psycopg://llavero@/postgres?host={folder}&port=6432"
+        finally:
+            process.kill()
+            process.wait(WAIT)
+
+
 def _conninfo(server: Cluster) -> str:
     return f"host={server.folder} port={server.port} user=llavero"
 

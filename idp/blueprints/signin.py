@@ -240,8 +240,12 @@ def _username_shown(form: SignInForm, interaction: "Interaction | None", typed: 
 
 @blueprint.get("/logout")
 def sign_out_page() -> ResponseReturnValue:
-    """Ask; a GET signs nobody out. Who is not signed in, with no form left open, has nothing to end, and is told so."""
-    return _confirm_page(take_stale_text()) or signed_out_page(nobody=True)
+    """Ask; a GET signs nobody out. Who is not signed in, with no form left open, has nothing to end, and is told so.
+
+    With `done` it says that the session has ended, as it has where this browser comes from there: nothing of it is left
+    that could remember that.
+    """
+    return _confirm_page(take_stale_text()) or signed_out_page(nobody="done" not in request.args)
 
 
 @blueprint.post("/logout")
@@ -250,8 +254,9 @@ def sign_out() -> ResponseReturnValue:
 
     With the session go the permits that it holds, whoever is signed in or nobody.
     """
+    done = None if _person() is None else 1
     frames = sign_out_here(everywhere=request.form.get("everywhere") == "1")
-    return signed_out_page(frames) if frames else see_other(url_for(".sign_out_page"))
+    return signed_out_page(frames) if frames else see_other(url_for(".sign_out_page", done=done))
 
 
 def _confirm_page(notice_text: str | None = None) -> str | None:

@@ -159,7 +159,10 @@ def _check_outbox(services: Services) -> Findings:
     if waits > policy.MAIL_WAIT_MAX:
         why = status.trouble or "nobody has tried it"
         text = f"{status.queued} mails wait, the oldest for {int(waits.total_seconds() // 60)} minutes: {why}"
-        yield Finding(FAIL if status.trouble is None else WARN, "outbox", text, "is `idp worker` running?")
+        if status.trouble is None:
+            yield Finding(FAIL, "outbox", text, "is `idp worker` running?")
+        else:
+            yield Finding(WARN, "outbox", text, "see the line `mail`; idp mail status")
     elif not status.failed:
         yield Finding(OK, "outbox", f"{status.queued} mails wait")
 

@@ -75,6 +75,11 @@ def main() -> None:
         fail(str(error))
     except TablesBusy:
         fail("a table was in use for too long, and nothing was changed: run this again")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A file or folder that the caller named, or that the settings name.
+        fail(f"{error.filename}: {error.strerror}")
     except StoreUnavailable:
         fail("the database does not answer, or has no tables yet: idp init makes them")
     finally:

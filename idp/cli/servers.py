@@ -93,6 +93,7 @@ def check_redis(services: Services) -> Findings:
     # Whether it writes to a disk does not matter: nothing is trusted of what a restart brings back (decision 0014).
     yield Finding(OK, "redis", f"Redis {found.version} answers and takes writes")
     if found.eviction != "noeviction":
+        # Without a limit nothing is evicted, until somebody sets one.
         yield Finding(
             FAIL if found.memory_max else WARN,
             "redis",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -42,6 +42,8 @@ class Metrics:
     """The families, in one registry. Told of what happens as a `meters.Listener`, and of requests by `request`."""
 
     def __init__(self) -> None:
+        # A series more of each family, which one process tells and several do not, and nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no hints
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "llavero_requests",

@@ -300,3 +300,4 @@ class Visitor:
         walk.arrive("signout-confirm", "salir" if look else "")
         walk.press("#submit")
         walk.arrive("signed-out", "salio" if look else "")
+        self.says("Cerró su sesión.", "You have signed out.")

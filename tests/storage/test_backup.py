@@ -1,6 +1,7 @@
 """`idp backup` and `idp restore`, on each database: what comes back, and what must not."""
 
 import json
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from idp.protocol.profiles import DEVICE_CODE
 from idp.snapshot import SnapshotProblem
 from idp.web.current import EXTENSION
 from idp.wiring import Services, authentication_of
+from tests.command import run_here
 
 USERNAME, PASSWORD, NEW_PASSWORD = "EKU9003173C9", "Sello.Digital.2026", "Otra.Clave.2027"
 SECRET = "0123456789abcdef0123456789abcdef-tests"
@@ -335,6 +337,15 @@ def test_a_backup_is_not_overwritten(place: Path) -> None:
     good("backup", "one.backup")
     assert idp("backup", "one.backup").exit_code == 1
     good("backup", "two.backup")
+
+
+def test_a_place_that_takes_no_file_is_said_in_one_line(place: Path) -> None:
+    (place / "folder").touch()
+    environment = {name: value for name, value in os.environ.items() if name.startswith("IDP_")}
+    done = run_here(["backup", "folder/one.backup"], folder=place, environment=environment)
+    assert (done.exit_code, done.output, done.errors.count("\n")) == (1, "", 1)
+    assert "folder" in done.errors
+    assert run_here(["backup", "one.backup"], folder=place, environment=environment).exit_code == 0
 
 
 @pytest.mark.spec("S-4")

@@ -92,7 +92,10 @@ def test_a_redis_that_forgets_one_by_one(redis_alone: RedisServer, eviction: str
     redis_alone.call(f"CONFIG SET maxmemory-policy {eviction}")
     try:
         assert look("redis") == (0, [("warn", "maxmemory-policy noeviction")])
+        redis_alone.call("CONFIG SET maxmemory 100mb")
+        assert look("redis") == (1, [("fail", "maxmemory-policy noeviction")])
     finally:
+        redis_alone.call("CONFIG SET maxmemory 0")
         redis_alone.call("CONFIG SET maxmemory-policy noeviction")
 
 

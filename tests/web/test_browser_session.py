@@ -166,14 +166,27 @@ def test_a_get_signs_nobody_out(visitor: Visitor) -> None:
     assert visitor.get("/login").response.headers["Location"] == "/account"
 
 
+@pytest.mark.parametrize("address", ["/logout?done=1", "/logout?done=<b>1</b>"])
+def test_no_address_says_of_somebody_signed_in_that_they_are_not(visitor: Visitor, address: str) -> None:
+    page = visitor.get(address)
+    assert (page.screen, "<b>" in page) == ("signed-out", False)
+    visitor.sign_in()
+    page = visitor.get(address)
+    assert page.screen == "signout-confirm"
+    assert "Cerró su sesión." not in page
+
+
 @pytest.mark.spec("W-3")
 @pytest.mark.spec("D-48")
 def test_signing_out_kills_the_cookie_on_the_server_too(visitor: Visitor) -> None:
     visitor.sign_in()
     cookie = visitor.cookie() or ""
     sent = visitor.post("/logout", {"csrf_token": visitor.get("/logout").fields["csrf_token"]})
-    assert visitor.follow(sent).screen == "signed-out"
+    page = visitor.follow(sent)
+    assert page.screen == "signed-out"
+    assert ("Cerró su sesión." in page, "No hay ninguna sesión abierta" in page) == (True, False)
     assert visitor.cookie() is None
+    assert "No hay ninguna sesión abierta" in visitor.get("/logout")
     visitor.client.set_cookie("session", cookie)
     page = visitor.get("/login")
     assert page.screen == "signin"

@@ -51,6 +51,13 @@ def metrics() -> Iterator[Metrics]:
     meters.stop_listening(made)
 
 
+def test_the_page_for_operators_names_each_family_and_no_other(metrics: Metrics) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/operations.md").read_text()
+    named = set(re.findall(r"`(llavero_[a-z_]+)", page))
+    text = metrics.text(Doors(), NOW).decode()  # type: ignore[arg-type]  # doors in memory
+    assert set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) == named
+
+
 def read(metrics: Metrics, doors: Doors | None = None) -> dict[tuple[str, str], float]:
     """Each sample by its name and its labels, as `name` and `a=b`."""
     services: Any = doors or Doors()

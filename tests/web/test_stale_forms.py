@@ -173,7 +173,8 @@ def test_nobody_is_told_of_a_sign_out_that_was_none(visitor: Visitor, services: 
     form = visitor.follow(visitor.submit(EXPIRED, PASSWORD))
     page = visitor.get("/logout")
     assert (page.screen, "everywhere" in page.ids) == ("signout-confirm", False)
-    assert visitor.follow(visitor.fill("form-signout", page)).screen == "signed-out"
+    page = visitor.follow(visitor.fill("form-signout", page))
+    assert (page.screen, "Cerró su sesión." in page) == ("signed-out", False)
     assert visitor.get("/password").response.headers["Location"] == "/login"
     assert visitor.fill("form-password", form, **BOTH).status == 303
     assert services.passwords.set_by == []

@@ -31,6 +31,8 @@ def install(app: Flask, services: "Services") -> None:
     # A form lives as long as the session that its token is bound to.
     app.config["WTF_CSRF_TIME_LIMIT"] = None
     app.config["WTF_CSRF_SSL_STRICT"] = False
+    # Each rule of a form says it in our own words. WTForms' are read from the disk for every form that is made.
+    app.config["WTF_I18N_ENABLED"] = False
     # Werkzeug would build these redirects from the caller's Host header.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True

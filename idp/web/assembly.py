@@ -9,7 +9,7 @@ from flask import Flask
 from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
-from idp.web import assets, branding, errors, headers, i18n, limits
+from idp.web import assets, branding, errors, fragments, headers, i18n, limits
 from idp.web.at_once import AuthorizationsAtOnce
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
@@ -57,6 +57,7 @@ def install(app: Flask, services: "Services") -> None:
     assets.install(app)
     brand = branding.install(app, settings)
     errors.install(app)
+    fragments.install(app.jinja_env)
     app.jinja_env.filters["names_in_passwords"] = _names_in_passwords
     app.jinja_env.filters["calendar_days"] = calendar_days
     app.jinja_env.filters["moment"] = moment_text

@@ -18,6 +18,8 @@ from idp.web.extensions import babel
 
 TAGS_MAX = 10
 _HEADER_LENGTH_MAX = 400
+_FOUND = "llavero.language"
+"""In the WSGI environment: the language of this request, once somebody has asked."""
 _TEXTS_KEPT = 2048
 """More than all templates have, in both languages."""
 
@@ -59,12 +61,23 @@ def _asked() -> Language | None:
     return _first_spoken(request.args.get("ui_locales", "")[:_HEADER_LENGTH_MAX].split())
 
 
+# The same object each time: to compare two equal ones takes longer than to find a text.
+_locale = lru_cache(Locale.parse)
+
+
 def _cookie_name(secure: bool) -> str:
     return "__Host-lang" if secure else "lang"
 
 
 def current_language() -> Language:
     """The language of this request's page."""
+    found: Language | None = request.environ.get(_FOUND)
+    if found is None:
+        found = request.environ[_FOUND] = _find_language()
+    return found
+
+
+def _find_language() -> Language:
     kept = request.cookies.get("__Host-lang") or request.cookies.get("lang") or ""
     wishes = []
     if len(request.headers.get("Accept-Language", "")) <= _HEADER_LENGTH_MAX:
@@ -115,7 +128,7 @@ def install(app: Flask, *, secure: bool) -> None:
         app,
         default_locale=SPANISH.locale,
         default_timezone=RETENTION_TIME_ZONE,
-        locale_selector=lambda: current_language().locale,
+        locale_selector=lambda: _locale(current_language().locale),
     )
     translated = _template_texts()
     app.jinja_env.globals.update(_=translated, gettext=translated)

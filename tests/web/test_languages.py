@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
-
 from flask_wtf import FlaskForm
 
 from idp.settings import Settings

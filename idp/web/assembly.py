@@ -36,6 +36,7 @@ def install(app: Flask, services: "Services") -> None:
     # Werkzeug would build these redirects from the caller's Host header.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
+    app.jinja_environment = fragments.PageTemplates
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.session_interface = BrowserSessions(
         secure=settings.is_secure, state_key=_derived(settings.secret_key, b"browser-state").encode()

@@ -1,14 +1,25 @@
-"""Parts of a page that are the same for everybody, rendered once for each language."""
+"""The templates: their environment, and parts that are the same for everybody, rendered once for each language."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from flask import request
-from jinja2 import Environment
+from flask.templating import Environment
 from markupsafe import Markup
 
 from idp.web.i18n import current_language
 
 _KEPT_MAX = 256
+
+
+class PageTemplates(Environment):
+    """Flask's, where a template has no globals of its own: ours have none.
+
+    Jinja lays a map over the environment's, in which each import and each page look through all names one by one.
+    """
+
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        return super().make_globals(d) if d else self.globals
 
 
 def install(environment: Environment) -> None:

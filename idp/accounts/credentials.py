@@ -21,6 +21,7 @@ from idp.accounts.usernames import Username
 from idp.audit import Event
 from idp.db import Store
 from idp.outbox import Outbox, Template
+from idp.prepared import Prepared
 
 PASSWORD_AMR = ("pwd",)
 """RFC 8176."""
@@ -64,19 +65,21 @@ class SignedIn:
 
 OnSuccess = Callable[[Connection, VerifiedAccount], None]
 
-_FIND = select(
-    Account.id,
-    Account.username,
-    Account.kind,
-    Account.name,
-    Account.locale,
-    Account.email,
-    Account.state,
-    Account.password_hash,
-    Account.password_changed_at,
-).where(Account.username == bindparam("username"))
+_FIND = Prepared(
+    select(
+        Account.id,
+        Account.username,
+        Account.kind,
+        Account.name,
+        Account.locale,
+        Account.email,
+        Account.state,
+        Account.password_hash,
+        Account.password_changed_at,
+    ).where(Account.username == bindparam("username"))
+)
 # Locked, so that disabling or a new password comes wholly before or wholly after the success (SQLite: one writer).
-_STILL = (
+_STILL = Prepared(
     select(Account.state, Account.password_hash, Account.epoch)
     .where(Account.id == bindparam("account_id"))
     .with_for_update()
@@ -144,8 +147,7 @@ class Credentials:
         it is no failed attempt. `HashingOverloaded` counts nothing. A success is recorded as `event`; each outcome
         that was a comparison or a lock leaves one row in the audit trail, and setting the lock one more, and a mail.
         """
-        with self._store.read() as connection:
-            row = connection.execute(_FIND, {"username": username.canonical}).first()
+        row = self._store.first(_FIND, {"username": username.canonical})
         device = self._devices.find(attempt.device, username, now)
         key = self._lockout.key_of(username, device)
         trying = _Try(username, row, key, device is not None, attempt.address, now)
@@ -200,12 +202,14 @@ class Credentials:
         # PW-6: good until changed_at + 30 days, exclusive.
         is_expired = now >= row.password_changed_at + policy.PASSWORD_LIFETIME
         with self._store.write() as tx:
-            still = tx.execute(_STILL, {"account_id": row.id}).one_or_none()
+            still = _STILL.first(tx, {"account_id": row.id})
             is_current = still is not None and still.state == State.ACTIVE and still.password_hash == row.password_hash
-            before = self._lockout.count_failed(key, now, tx=tx)
+            # The usual case at the price of one statement: nothing failed before, and nobody else is trying.
+            is_alone = is_current and not is_expired and self._lockout.succeed_alone(tx, key, now)
+            before = 0 if is_alone else self._lockout.count_failed(key, now, tx=tx)
             # An expired password opens the change form only, so what failed before it stays counted.
             settle = self._lockout.give_back if is_expired else self._lockout.succeed
-            is_open = is_current and settle(tx, key, now)
+            is_open = is_alone or (is_current and settle(tx, key, now))
             found = _verified(row, 0 if still is None else still.epoch)
             if is_current:
                 self._throttle.give_back(trying.address, now, tx=tx)

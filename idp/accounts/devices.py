@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from idp import policy
 from idp.accounts.models import Account, KnownDevice
 from idp.db import Store
+from idp.prepared import Prepared
 
 if TYPE_CHECKING:
     from idp.accounts.usernames import Username
@@ -20,7 +21,7 @@ _COOKIE_LENGTH = 43
 
 _D = KnownDevice
 # One statement whoever has the name, so that the look-up tells nothing (L-9).
-_FIND = (
+_FIND = Prepared(
     select(_D.digest, _D.created_at)
     .join(Account, Account.id == _D.account_id)
     .where(
@@ -32,7 +33,8 @@ _FIND = (
 _KNOWN = select(_D.digest, _D.created_at).where(
     _D.account_id == bindparam("account_id"), _D.expires_at > bindparam("now")
 )
-_IS_KNOWN = select(_D.digest).where(_D.digest == bindparam("digest")).limit(1)
+_IS_KNOWN = Prepared(select(_D.digest).where(_D.digest == bindparam("digest")).limit(1))
+_END_OLD = Prepared(delete(_D).where(_D.digest == bindparam("digest"), _D.expires_at <= bindparam("now")))
 
 
 class Devices:
@@ -45,6 +47,11 @@ class Devices:
     def __init__(self, store: Store, *, enabled: bool) -> None:
         self._store = store
         self._enabled = enabled
+        new = store.insert(_D)
+        known = new.on_conflict_do_update(
+            index_elements=["digest", "account_id"], set_={"expires_at": new.excluded.expires_at}
+        )
+        self._remember = Prepared(known, inserts=("digest", "account_id", "created_at", "expires_at"))
 
     def find(self, cookie: str | None, username: "Username", now: datetime) -> str | None:
         """What this browser's failures on the name are counted under, or None: a stranger.
@@ -54,8 +61,7 @@ class Devices:
         if not self._enabled or cookie is None or not _is_shaped(cookie):
             return None
         wanted = {"digest": _digest(cookie), "now": now, "username": username.canonical}
-        with self._store.read() as connection:
-            row = connection.execute(_FIND, wanted).first()
+        row = self._store.first(_FIND, wanted)
         return None if row is None else _name(row)
 
     def of(self, connection: Connection, account_id: str, now: datetime) -> tuple[str, ...]:
@@ -74,10 +80,7 @@ class Devices:
         value = value or secrets.token_urlsafe(_COOKIE_BYTES)
         expires_at = now + policy.DEVICE_LIFETIME
         row = {"digest": _digest(value), "account_id": account_id, "created_at": now, "expires_at": expires_at}
-        known = self._store.insert(_D).values(row)
-        tx.execute(
-            known.on_conflict_do_update(index_elements=["digest", "account_id"], set_={"expires_at": expires_at})
-        )
+        self._remember.run(tx, row)
         return value
 
     def end_all(self, tx: Connection, account_id: str) -> int:
@@ -98,8 +101,8 @@ class Devices:
             return False
         digest = _digest(cookie)
         # What has ended must not come back to life with its old counter.
-        tx.execute(delete(_D).where(_D.digest == digest, _D.expires_at <= now))
-        return tx.execute(_IS_KNOWN, {"digest": digest}).first() is not None
+        _END_OLD.run(tx, {"digest": digest, "now": now})
+        return _IS_KNOWN.first(tx, {"digest": digest}) is not None
 
 
 def _is_shaped(cookie: str) -> bool:

@@ -38,7 +38,23 @@ _FIND = Prepared(
     ).where(_S.id == bindparam("digest"))
 )
 _SAVE = Prepared(update(_S).where(_S.id == bindparam("digest")).values(data=bindparam("new_data")))
-_DELETE = delete(_S).where(_S.id == bindparam("digest"))
+_DELETE = Prepared(delete(_S).where(_S.id == bindparam("digest")))
+_COLUMNS = (
+    "id",
+    "browser",
+    "data",
+    "account_id",
+    "sid",
+    "auth_time",
+    "amr",
+    "acr",
+    "address",
+    "user_agent",
+    "created_at",
+    "last_seen_at",
+    "expires_at",
+)
+_INSERT = Prepared(insert(_S), inserts=_COLUMNS)
 _HOLD = Prepared(
     select(_S.id)
     .where(
@@ -180,7 +196,7 @@ class Sessions:
         keeps the `sid`, which their tokens carry; for anyone else it is new.
         """
         if browser is not None:
-            tx.execute(_DELETE, {"digest": browser.digest})
+            _DELETE.run(tx, {"digest": browser.digest})
         is_same = browser is not None and browser.account_id == account_id
         signed_in = Browser(
             digest="",
@@ -196,7 +212,7 @@ class Sessions:
 
     def end(self, tx: Connection, browser: Browser, now: datetime) -> None:
         """Kill the session on the server; its cookie is worth nothing from now on (W-3). A sign-out is recorded."""
-        ended = tx.execute(_DELETE, {"digest": browser.digest}).rowcount
+        ended = _DELETE.run(tx, {"digest": browser.digest})
         if ended and browser.account_id is not None:
             audit.record(tx, Event.SIGNOUT, now=now, account_id=browser.account_id)
 
@@ -280,7 +296,7 @@ class Sessions:
             "last_seen_at": now,
             "expires_at": expires_at,
         }
-        tx.execute(insert(_S), row)
+        _INSERT.run(tx, row)
         return cookie
 
     def _touch(self, digest: str, is_signed_in: bool, now: datetime) -> None:

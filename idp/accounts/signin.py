@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -17,9 +18,12 @@ from idp.accounts.sessions import Browser, Sessions
 from idp.accounts.usernames import parse_username
 from idp.audit import Event
 from idp.db import Store
+from idp.prepared import Prepared
 
-_FIND_PERSON = select(Account.id, Account.username, Account.kind, Account.name, Account.locale).where(
-    Account.id == bindparam("account_id"), Account.state == State.ACTIVE
+_FIND_PERSON = Prepared(
+    select(Account.id, Account.username, Account.kind, Account.name, Account.locale).where(
+        Account.id == bindparam("account_id"), Account.state == State.ACTIVE
+    )
 )
 
 
@@ -79,7 +83,7 @@ class SignIn:
         begun: list[SignedIn] = []
 
         def start(tx: Connection) -> None:
-            person = _find_person(tx, permit.account_id)
+            person = _person_of(_FIND_PERSON.first(tx, {"account_id": permit.account_id}))
             if person is None:
                 raise PermitGone
             audit.record(tx, Event.SIGNIN_SUCCESS, now=now, account_id=person.account_id, detail={"renewed": True})
@@ -108,8 +112,7 @@ class SignIn:
 
     def find_person(self, account_id: str) -> Person | None:
         """Whom a session is for; None where the account may do nothing any more."""
-        with self._store.read() as connection:
-            return _find_person(connection, account_id)
+        return _person_of(self._store.first(_FIND_PERSON, {"account_id": account_id}))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -136,8 +139,7 @@ class SignIn:
             self._on_sign_out(tx, browser.sid, now)
 
 
-def _find_person(connection: Connection, account_id: str) -> Person | None:
-    row = connection.execute(_FIND_PERSON, {"account_id": account_id}).first()
+def _person_of(row: Any) -> Person | None:
     return None if row is None else Person(row.id, row.username, Kind(row.kind), row.name, row.locale)
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
-from idp.web import assets, branding, errors, headers, i18n, limits
+from idp.web import assets, branding, errors, fragments, headers, i18n, limits
 from idp.web.at_once import AuthorizationsAtOnce
 from idp.web.browser import BrowserSessions
 from idp.web.current import EXTENSION, now
@@ -31,9 +31,12 @@ def install(app: Flask, services: "Services") -> None:
     # A form lives as long as the session that its token is bound to.
     app.config["WTF_CSRF_TIME_LIMIT"] = None
     app.config["WTF_CSRF_SSL_STRICT"] = False
+    # Each rule of a form says it in our own words. WTForms' are read from the disk for every form that is made.
+    app.config["WTF_I18N_ENABLED"] = False
     # Werkzeug would build these redirects from the caller's Host header.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
+    app.jinja_environment = fragments.PageTemplates
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.session_interface = BrowserSessions(
         secure=settings.is_secure, state_key=_derived(settings.secret_key, b"browser-state").encode()
@@ -55,6 +58,7 @@ def install(app: Flask, services: "Services") -> None:
     assets.install(app)
     brand = branding.install(app, settings)
     errors.install(app)
+    fragments.install(app.jinja_env)
     app.jinja_env.filters["names_in_passwords"] = _names_in_passwords
     app.jinja_env.filters["calendar_days"] = calendar_days
     app.jinja_env.filters["moment"] = moment_text

@@ -1,11 +1,12 @@
 """The doors of accounts, wired as tests want them."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from idp import policy
 from idp.accounts.attempts import Attempt, CaptchaAnswer
@@ -34,6 +35,21 @@ DECOY_KEY = b"a key for tests, which never rotates"
 ISSUER = "https://id.example"
 PASSWORD = "Nieve.Tibia7"
 RIGHT = CaptchaAnswer("handle", "right")
+
+
+def watch_statements(store: Store) -> list[str]:
+    """What SQLite is asked from now on, without the values; whoever clears the list watches anew."""
+    seen: list[str] = []
+
+    def note(statement: str) -> None:
+        # The driver tells each with its values in it.
+        if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
+            seen.append(re.sub(r"'(?:[^']|'')*'|\bNULL\b|\b\d+\b", "?", statement))
+
+    # SQLAlchemy's own events do not see prepared statements. Connections that are open already are let go.
+    event.listen(store.engine, "connect", lambda driver, _: driver.set_trace_callback(note))
+    store.engine.dispose()
+    return seen
 
 
 class QuickHasher(Hasher):

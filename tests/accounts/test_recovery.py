@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from idp import policy
 from idp.accounts.attempts import Attempt
@@ -24,7 +24,7 @@ from idp.accounts.permits import Means
 from idp.accounts.usernames import parse_username
 from idp.audit import AuditEvent, Event
 from idp.db import Store
-from tests.accounts.house import PASSWORD, House, make_house
+from tests.accounts.house import PASSWORD, House, make_house, watch_statements
 from tests.accounts.recovering import (
     ANSWER,
     NAME,
@@ -139,13 +139,13 @@ def test_a_right_answer_gives_back_its_own_try_and_no_other(house: House, now: d
 @pytest.mark.spec("L-9")
 def test_the_same_statements_and_one_comparison_whoever_it_is(house: House, now: datetime) -> None:
     add_kinds(house, now)
-    statements: list[str] = []
-    event.listen(house.store.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    statements = watch_statements(house.store)
 
     def watch(do: Callable[[], Any]) -> tuple[list[str], int]:
         statements.clear()
         before = house.hasher.compared
         do()
+        assert statements
         return list(statements), house.hasher.compared - before
 
     for step in ("first", "second", "third", "fourth"):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from idp import policy
 from idp.accounts.attempts import Attempt, CaptchaAnswer
@@ -21,7 +21,7 @@ from idp.accounts.permits import Means, Permit
 from idp.accounts.usernames import parse_username
 from idp.audit import AuditEvent, Event
 from idp.outbox import OutboxMessage, Template
-from tests.accounts.house import PASSWORD, House
+from tests.accounts.house import PASSWORD, House, watch_statements
 
 OWNER, OTHER, NOBODY = "EKU9003173C9", "usr.XIA190128J61", "AAA010101AAA"
 NEW = "Granizo.Fino8"
@@ -127,12 +127,7 @@ def test_the_database_is_asked_the_same_whoever_it_is(house: House, now: datetim
     house.add("XIA190128J61", now)
     house.lifecycle.disable("XIA190128J61", now)
     house.add("KICR630120NX3", now, password=None)
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
-        statements.append(statement)
-
-    event.listen(house.store.engine, "before_cursor_execute", note)
+    statements = watch_statements(house.store)
     asked = {}
     for name in (OWNER, "XIA190128J61", "KICR630120NX3", NOBODY):
         each = []

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
+from flask_wtf import FlaskForm
 
 from idp.settings import Settings
+from idp.web import account_forms, forms
 from tests.web.conftest import KNOWN, SECRET, Services, Visitor, build
 from tools.check_translations import problems, read_catalogue, used_texts
 
@@ -44,6 +46,22 @@ def test_the_language_cookie_has_the_attributes_of_the_other() -> None:
     visitor = Visitor(build(Settings(secret_key=SECRET, issuer="https://llave.example")))
     found = visitor.get("/nowhere?ui_locales=en").response.headers.getlist("Set-Cookie")
     assert found == ["__Host-lang=en; Secure; HttpOnly; Path=/; SameSite=Lax"]
+
+
+FORMS = {
+    each
+    for module in (forms, account_forms)
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, FlaskForm)
+}
+
+
+def test_every_rule_of_a_form_says_it_in_our_own_words() -> None:
+    # WTForms' own texts are off.
+    fields = [field for form in FORMS for field in vars(form).values() if hasattr(field, "field_class")]
+    rules = [rule for field in fields for rule in field.kwargs.get("validators", ())]
+    assert len(rules) > 12
+    assert [rule for rule in rules if getattr(rule, "message", "its own") is None] == []
 
 
 def test_the_switch_keeps_the_query_and_names_each_language_in_itself(visitor: Visitor, services: Services) -> None:

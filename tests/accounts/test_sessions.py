@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from idp import policy
 from idp.accounts.models import SignInSession
 from idp.accounts.sessions import Browser
 from idp.audit import Event
-from tests.accounts.house import PASSWORD, House
+from tests.accounts.house import PASSWORD, House, watch_statements
 
 SECOND = timedelta(seconds=1)
 
@@ -120,15 +120,10 @@ def test_a_session_in_use_lives_until_its_absolute_end(house: House, now: dateti
 def test_noting_a_visit_costs_a_write_once_a_minute(house: House, now: datetime) -> None:
     house.add("EKU9003173C9", now)
     cookie = sign_in(house, now)
-    writes: list[str] = []
-    event.listen(
-        house.store.engine,
-        "before_cursor_execute",
-        lambda *args: writes.append(args[2]) if args[2].startswith("UPDATE") else None,
-    )
+    asked = watch_statements(house.store)
     for seconds in range(0, 120, 5):
         find(house, cookie, now + timedelta(seconds=seconds))
-    assert len(writes) == 1
+    assert len([each for each in asked if each.startswith("UPDATE")]) == 1
 
 
 def test_a_browser_that_comes_back_keeps_its_anonymous_session(house: House, now: datetime) -> None:

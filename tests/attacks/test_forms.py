@@ -96,7 +96,7 @@ def test_no_parameter_leads_to_another_house(rig: Rig, account: Account, target:
     assert read(person.follow(answer)).screen == "account"
     gone = person.post(person.visit("/logout?" + urlencode(hostile)), "form-signout", **hostile)
     assert gone.status_code == 303
-    assert gone.headers["Location"].removeprefix(rig.issuer) == "/logout"
+    assert gone.headers["Location"].removeprefix(rig.issuer) == "/logout?done=1"
     # The refresh of an image goes back to the page it stands on.
     failed = person.try_password(account.username, make_password())
     back = person.post(failed, "form-captcha-refresh", "captcha-refresh", **hostile)

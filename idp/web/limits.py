@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from io import BytesIO
-from threading import Semaphore
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO
 
 from flask import Flask, request
@@ -32,17 +32,20 @@ class WholeBodies:
     def __init__(self, app: Flask, behind: "WSGIApplication") -> None:
         self._app = app
         self._behind = behind
-        self._at_work = Semaphore(REQUESTS_AT_ONCE)
-        self._awaited = Semaphore(BODIES_AWAITED_MAX)
+        self._at_work = _places(REQUESTS_AT_ONCE)
+        self._awaited = _places(BODIES_AWAITED_MAX)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         refusal = self._await_body(environ) if environ["REQUEST_METHOD"] in _BODY_METHODS else None
-        with self._at_work:
+        self._at_work.get()
+        try:
             if refusal is None:
                 return self._behind(environ, start_response)
             with self._app.request_context(environ):
                 response = self._app.make_response(self._app.handle_user_exception(refusal))
                 return self._app.process_response(response)(environ, start_response)
+        finally:
+            self._at_work.put(None)
 
     def _await_body(self, environ: "WSGIEnvironment") -> ServiceUnavailable | None:
         length = environ.get("CONTENT_LENGTH")
@@ -55,17 +58,27 @@ class WholeBodies:
             return None  # refused for what it says of itself, unread
         body = b""
         if expected:
-            if not self._awaited.acquire(blocking=False):
+            try:
+                self._awaited.get_nowait()
+            except Empty:
                 return ServiceUnavailable(retry_after=int(RETRY_AFTER.total_seconds()))
             try:
                 body = _read(environ["wsgi.input"], expected)
             finally:
-                self._awaited.release()
+                self._awaited.put(None)
         environ["wsgi.input"] = BytesIO(body)
         if not length:
             environ["CONTENT_LENGTH"] = str(len(body))
             environ.pop("HTTP_TRANSFER_ENCODING", None)
         return None
+
+
+def _places(number: int) -> "SimpleQueue[None]":
+    """So many places, to be taken and put back: what a Semaphore does, without Python's own locks around it."""
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(number):
+        places.put(None)
+    return places
 
 
 def _read(stream: BinaryIO, most: int) -> bytes:

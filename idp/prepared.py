@@ -21,25 +21,21 @@ class _Form:
     """A statement as one kind of database wants it."""
 
     text: str
-    parameters: tuple[tuple[str, _Convert], ...]
+    names: tuple[str, ...]
+    converts: tuple[tuple[str, _Convert], ...]
     constants: Mapping[str, Any]
     """Converted already."""
     is_positional: bool
-    columns: tuple[_Convert, ...]
+    reads: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """By place, how those columns are read that are not what the driver gives."""
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         constants = self.constants
-        if self.is_positional:
-            return tuple(
-                [
-                    constants[name] if name in constants else values[name] if convert is None else convert(values[name])
-                    for name, convert in self.parameters
-                ]
-            )
-        return {
-            name: constants[name] if name in constants else values[name] if convert is None else convert(values[name])
-            for name, convert in self.parameters
-        }
+        found = [
+            constants[name] if name in constants else values[name] if convert is None else convert(values[name])
+            for name, convert in self.converts
+        ]
+        return found if self.is_positional else dict(zip(self.names, found, strict=True))
 
 
 class Prepared:
@@ -59,7 +55,8 @@ class Prepared:
 
     def first(self, tx: Connection, values: Mapping[str, Any]) -> Any | None:
         """The first row, or None."""
-        return next(iter(self.all(tx, values)), None)
+        rows = self.all(tx, values)
+        return rows[0] if rows else None
 
     def all(self, tx: Connection, values: Mapping[str, Any]) -> list[Any]:
         """Every row."""
@@ -80,16 +77,19 @@ class Prepared:
     def first_of(self, driver: sqlite3.Connection, dialect: Dialect, values: Mapping[str, Any]) -> Any | None:
         """The first row, asked of SQLite's driver itself."""
         form = self._form(dialect)
-        return next(iter(self._rows(form, driver.execute(form.text, form.bind(values)))), None)
+        rows = self._rows(form, driver.execute(form.text, form.bind(values)))
+        return rows[0] if rows else None
 
     def _rows(self, form: _Form, cursor: Any) -> list[Any]:
         # All of them at once: an UPDATE ... RETURNING is over only when its last row has been fetched.
         found: Iterable[Sequence[Any]] = cursor.fetchall()
-        make, columns = self._row._make, form.columns
-        return [
-            make([value if read is None else read(value) for value, read in zip(row, columns, strict=True)])
-            for row in found
-        ]
+        make, rows = self._row._make, []
+        for row in found:
+            values = list(row)
+            for place, read in form.reads:
+                values[place] = read(values[place])
+            rows.append(make(values))
+        return rows
 
     def _form(self, dialect: Dialect) -> _Form:
         form = self._forms.get(dialect.name)
@@ -110,10 +110,12 @@ class Prepared:
             if not bound.required and name not in self._inserts:
                 convert = converts[name]
                 constants[name] = bound.effective_value if convert is None else convert(bound.effective_value)
+        reads = [kind.dialect_impl(dialect).result_processor(dialect, None) for kind in self._types]
         return _Form(
             text=str(made),
-            parameters=tuple((name, converts[name]) for name in names),
+            names=tuple(names),
+            converts=tuple((name, converts[name]) for name in names),
             constants=constants,
             is_positional=bool(made.positional),
-            columns=tuple(kind.dialect_impl(dialect).result_processor(dialect, None) for kind in self._types),
+            reads=tuple((place, read) for place, read in enumerate(reads) if read is not None),
         )

@@ -143,8 +143,7 @@ class AuthorizationCodeGrant(TokenGrant):
         code = require(parameters, "code")
         # Before anything is spent: a client without a key to encrypt for loses nothing.
         self.services.tokens.sealing.prepare(client, now)
-        with self.services.store.write() as tx:
-            outcome = self._redeem(tx, code, client, parameters, now)
+        outcome = self.services.store.apply(lambda tx: self._redeem(tx, code, client, parameters, now))
         # Raised only now: the code stays spent and what it led to stays revoked.
         if isinstance(outcome, OAuth2Error):
             raise outcome
@@ -186,8 +185,7 @@ class RefreshTokenGrant(TokenGrant):
         token = require(parameters, "refresh_token")
         asked = split_scope(parameters.get("scope"))
         self.services.tokens.sealing.prepare(client, now)
-        with self.services.store.write() as tx:
-            outcome = self._rotate(tx, token, client, asked, parameters, now)
+        outcome = self.services.store.apply(lambda tx: self._rotate(tx, token, client, asked, parameters, now))
         if isinstance(outcome, OAuth2Error):
             raise outcome
         return outcome
@@ -265,8 +263,7 @@ class ClientCredentialsGrant(TokenGrant):
         if resource is None and client.resources:
             resource = client.resources[0]
         minted = self.services.tokens.mint_for_client(client, asked or own, resource, now=now)
-        with self.services.store.write() as tx:
-            _record(tx, audit.Event.TOKEN_ISSUE, self.GRANT_TYPE, client, None, now)
+        self.services.store.apply(lambda tx: _record(tx, audit.Event.TOKEN_ISSUE, self.GRANT_TYPE, client, None, now))
         return _body(minted)
 
 

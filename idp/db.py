@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from json import JSONDecoder, JSONEncoder
 from sqlite3 import OperationalError as SqliteError
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, MetaData, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import DateTime, TypeDecorator
 
-from idp import meters, sqlite
+from idp import sqlite
 from idp.prepared import Prepared
 
 _Found = TypeVar("_Found")
@@ -125,23 +125,28 @@ class Store:
         self._inside = threading.local()
         self._transaction: Callable[[], AbstractContextManager[Connection]]
         self._apply: Callable[[Callable[[Connection], Any]], Any]
-        self._readers: sqlite.Readers | None = None
+        self._readers: _Readers | None = None
+        self._failures: tuple[type[Exception], ...] = _FAILURES
+        self._is_unanswered: Callable[[Exception], bool] = _is_unanswered
         if engine.dialect.name == "sqlite":
             sqlite.prepare(engine)
-            self._reader: Engine = engine
+            self._connect: Callable[[], AbstractContextManager[Connection]] = engine.connect
             shared = sqlite.SharedCommits(engine)
             event.listen(engine, "engine_disposed", shared.let_go)
             self._transaction, self._apply = shared.transaction, shared.apply
             if not sqlite.is_in_memory(engine):
-                self._readers = sqlite.Readers(engine)
-                event.listen(engine, "engine_disposed", self._readers.let_go)
+                self._readers = readers = sqlite.Readers(engine)
+                event.listen(engine, "engine_disposed", readers.let_go)
         else:
             from idp import postgresql
 
             # PostgreSQL lets commits of the same moment share one flush by itself.
             postgresql.prepare(engine)
-            self._reader = postgresql.make_reader(engine)
-            self._transaction, self._apply = partial(_begin_timed, engine), self._apply_here
+            reader = postgresql.make_reader(engine)
+            self._connect, self._readers = partial(postgresql.connected, reader), postgresql.Readers(reader)
+            self._transaction, self._apply = partial(postgresql.begun, engine), self._apply_here
+            self._failures = (*_FAILURES, postgresql.Error)
+            self._is_unanswered = lambda error: _is_unanswered(error) or postgresql.is_unanswered(error)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -150,10 +155,10 @@ class Store:
             if own is not None:
                 yield own
                 return
-            with self._reader.connect() as connection:
+            with self._connect() as connection:
                 yield connection
-        except _FAILURES as error:
-            _raise_unavailable(error)
+        except self._failures as error:
+            self._raise_unavailable(error)
             raise
 
     def first(self, statement: Prepared, values: Mapping[str, Any]) -> Any | None:
@@ -163,8 +168,8 @@ class Store:
                 return statement.first(connection, values)
         try:
             return self._readers.first(statement, values)
-        except _FAILURES as error:
-            _raise_unavailable(error)
+        except self._failures as error:
+            self._raise_unavailable(error)
             raise
 
     def apply(self, work: Callable[[Connection], _Found]) -> _Found:
@@ -180,8 +185,8 @@ class Store:
 
         try:
             found: _Found = self._apply(inside)
-        except _FAILURES as error:
-            _raise_unavailable(error)
+        except self._failures as error:
+            self._raise_unavailable(error)
             raise
         return found
 
@@ -191,13 +196,19 @@ class Store:
         try:
             with self._transaction() as connection, self._writing(connection):
                 yield connection
-        except _FAILURES as error:
-            _raise_unavailable(error)
+        except self._failures as error:
+            self._raise_unavailable(error)
             raise
 
     def _apply_here(self, work: Callable[[Connection], Any]) -> Any:
         with self._transaction() as connection:
             return work(connection)
+
+    def _raise_unavailable(self, error: Exception) -> None:
+        """Raise `StoreUnavailable` if that is what `error` means; what is wrong with a statement is another matter."""
+        # The driver's text may hold values of the statement: it goes to the chained cause only, never into a message.
+        if self._is_unanswered(error):
+            raise StoreUnavailable(type(error).__name__) from error
 
     def _refuse_nesting(self) -> None:
         if getattr(self._inside, "connection", None) is not None:
@@ -213,20 +224,13 @@ class Store:
             self._inside.connection = None
 
 
-@contextmanager
-def _begin_timed(engine: Engine) -> Iterator[Connection]:
-    """`Engine.begin`, whose commit is timed."""
-    with engine.connect() as connection, connection.begin() as transaction:
-        yield connection
-        meters.timed(meters.Timed.COMMIT, transaction.commit)
-
-
 _FAILURES = (DBAPIError, PoolTimeout, SqliteError, sqlite.CommitFailed)
 _UNANSWERED = (OperationalError, InterfaceError, PoolTimeout, SqliteError, sqlite.CommitFailed)
 
 
-def _raise_unavailable(error: Exception) -> None:
-    """Raise `StoreUnavailable` if that is what `error` means; what is wrong with a statement is another matter."""
-    # The driver's text may hold values of the statement: it goes to the chained cause only, never into a message.
-    if isinstance(error, _UNANSWERED) or (isinstance(error, DBAPIError) and error.connection_invalidated):
-        raise StoreUnavailable(type(error).__name__) from error
+def _is_unanswered(error: Exception) -> bool:
+    return isinstance(error, _UNANSWERED) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+class _Readers(Protocol):
+    def first(self, statement: Prepared, values: Mapping[str, Any]) -> Any | None: ...

@@ -1,10 +1,10 @@
 """Statements compiled once: on the hot paths SQLAlchemy's way from a statement to the driver costs more than the query.
 
 The text, the conversion of each parameter and of each column are SQLAlchemy's own, so a prepared statement means what
-it means when a connection executes it; only the work of finding that out is done once for each kind of database.
+it means when a connection executes it; only the work of finding that out is done once for each kind of database. Both
+drivers, sqlite3 and psycopg, execute it the same way, and what they raise is theirs: `Store` knows it.
 """
 
-import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,35 +60,29 @@ class Prepared:
 
     def all(self, tx: Connection, values: Mapping[str, Any]) -> list[Any]:
         """Every row."""
-        form = self._form(tx.dialect)
-        driver = tx.connection.dbapi_connection
-        if isinstance(driver, sqlite3.Connection):
-            return self._rows(form, driver.execute(form.text, form.bind(values)))
-        return self._rows(form, tx.exec_driver_sql(form.text, form.bind(values)))
+        return self._all(tx.connection.dbapi_connection, tx.dialect, values)
 
     def run(self, tx: Connection, values: Mapping[str, Any]) -> int:
         """How many rows it touched."""
-        form = self._form(tx.dialect)
-        driver = tx.connection.dbapi_connection
-        if isinstance(driver, sqlite3.Connection):
-            return driver.execute(form.text, form.bind(values)).rowcount
-        return tx.exec_driver_sql(form.text, form.bind(values)).rowcount
+        form, driver = self._form(tx.dialect), tx.connection.dbapi_connection
+        touched: int = driver.execute(form.text, form.bind(values)).rowcount  # type: ignore[union-attr]
+        return touched
 
-    def first_of(self, driver: sqlite3.Connection, dialect: Dialect, values: Mapping[str, Any]) -> Any | None:
-        """The first row, asked of SQLite's driver itself."""
-        form = self._form(dialect)
-        rows = self._rows(form, driver.execute(form.text, form.bind(values)))
+    def first_of(self, driver: Any, dialect: Dialect, values: Mapping[str, Any]) -> Any | None:
+        """The first row, or None, asked of a connection of the driver itself."""
+        rows = self._all(driver, dialect, values)
         return rows[0] if rows else None
 
-    def _rows(self, form: _Form, cursor: Any) -> list[Any]:
+    def _all(self, driver: Any, dialect: Dialect, values: Mapping[str, Any]) -> list[Any]:
+        form = self._form(dialect)
         # All of them at once: an UPDATE ... RETURNING is over only when its last row has been fetched.
-        found: Iterable[Sequence[Any]] = cursor.fetchall()
+        found: Iterable[Sequence[Any]] = driver.execute(form.text, form.bind(values)).fetchall()
         make, rows = self._row._make, []
         for row in found:
-            values = list(row)
+            cells = list(row)
             for place, read in form.reads:
-                values[place] = read(values[place])
-            rows.append(make(values))
+                cells[place] = read(cells[place])
+            rows.append(make(cells))
         return rows
 
     def _form(self, dialect: Dialect) -> _Form:

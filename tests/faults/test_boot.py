@@ -26,7 +26,7 @@ def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(folder)
     for name in [name for name in os.environ if name.startswith("IDP_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("granian.Granian.serve", lambda *_arguments: sys.exit(0))
+    monkeypatch.setattr("granian.Granian.serve", lambda *_arguments, **_named: sys.exit(0))
     monkeypatch.setattr(sys, "argv", ["idp", "serve", "--workers", "1"])
 
     def run(**settings: str) -> tuple[int, str]:

@@ -17,14 +17,12 @@ from tempfile import TemporaryDirectory
 import click
 from flask import Flask
 
-from idp import audit, jobs, policy
+from idp import audit, policy
 from idp.app import observe
-from idp.cli.captcha_socket import serve_answers
 from idp.cli.terminal import migrate, now, open_app, open_services
 from idp.sqlite import make_private
 from idp.web import health, observing
 from idp.web.current import EXTENSION
-from idp.web.mailing import Mailer
 from idp.wiring import Services
 
 
@@ -241,6 +239,10 @@ def _work_beside() -> None:
 
 
 def _work() -> None:
+    # Here and not above, as all that a server does without.
+    from idp import jobs
+    from idp.web.mailing import Mailer
+
     app = open_app()
     services: Services = app.extensions[EXTENSION]
     observing.configure_log(services)
@@ -250,6 +252,8 @@ def _work() -> None:
 
 
 def _answer_captchas() -> None:
+    from idp.cli.captcha_socket import serve_answers
+
     services = open_services()
     path = Path(services.settings.test_captcha_socket)
     _run_until_told(lambda stop: serve_answers(services.captcha, path, stop))

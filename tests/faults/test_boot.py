@@ -51,6 +51,18 @@ def test_with_nothing_wrong_it_serves(serve: Serve) -> None:
     assert serve(IDP_REDIS_URL="redis://127.0.0.1:6379/0")[0] == 0
 
 
+def test_it_is_made_once_for_all_workers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def give_to_two_workers(*_arguments: object, target_loader: Callable[[], object], **_named: object) -> None:
+        given.extend((target_loader(), target_loader()))
+        sys.exit(0)
+
+    monkeypatch.setattr("granian.Granian.serve", give_to_two_workers)
+    assert serve()[0] == 0
+    assert given[0] is given[1]
+
+
 @pytest.mark.spec("F-17", "O-1", "D-75")
 @pytest.mark.parametrize(
     ("settings", "named"),

@@ -19,7 +19,7 @@ from flask import Flask
 
 from idp import audit, policy
 from idp.app import observe
-from idp.cli.terminal import migrate, now, open_app, open_services
+from idp.cli.terminal import migrate, now, open_app
 from idp.sqlite import make_private
 from idp.web import health, observing
 from idp.web.current import EXTENSION
@@ -145,7 +145,7 @@ def _serve(app: Flask, host: str, port: int, workers: int, with_worker: bool, fo
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    # Granian forks its workers: neither SQLite's connections nor our locks may be open here when it does
+    # All that serves is forked from here: neither SQLite's connections nor our locks may be open here by then
     # (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
     services: Services = app.extensions[EXTENSION]
     services.store.engine.dispose()
@@ -153,9 +153,9 @@ def _serve(app: Flask, host: str, port: int, workers: int, with_worker: bool, fo
     multiprocessing.set_start_method("fork", force=True)  # no longer the usual one from Python 3.14 on
     _share_memory()
     if with_worker:
-        beside.append(multiprocessing.get_context("spawn").Process(target=_work_beside, daemon=True))
+        beside.append(multiprocessing.Process(target=_work_beside, args=(app,), daemon=True))
     if services.settings.test_captcha_socket:
-        beside.append(multiprocessing.get_context("spawn").Process(target=_answer_captchas, daemon=True))
+        beside.append(multiprocessing.Process(target=_answer_captchas, args=(services,), daemon=True))
     for process in beside:
         process.start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
@@ -229,21 +229,20 @@ def worker(metrics: str | None) -> None:
     """
     if metrics is not None:
         os.environ[observing.LISTEN] = metrics
-    _work()
+    _work(open_app())
 
 
-def _work_beside() -> None:
+def _work_beside(app: Flask) -> None:
     # The server's own processes answer Prometheus, for this one too.
     os.environ.pop(observing.LISTEN, None)
-    _work()
+    _work(app)
 
 
-def _work() -> None:
+def _work(app: Flask) -> None:
     # Here and not above, as all that a server does without.
     from idp import jobs
     from idp.web.mailing import Mailer
 
-    app = open_app()
     services: Services = app.extensions[EXTENSION]
     observing.configure_log(services)
     observing.start_metrics(services)
@@ -251,10 +250,9 @@ def _work() -> None:
     _run_until_told(lambda stop: jobs.run(services, Mailer(app).send, stop))
 
 
-def _answer_captchas() -> None:
+def _answer_captchas(services: Services) -> None:
     from idp.cli.captcha_socket import serve_answers
 
-    services = open_services()
     path = Path(services.settings.test_captcha_socket)
     _run_until_told(lambda stop: serve_answers(services.captcha, path, stop))
 

@@ -6,7 +6,13 @@ from threading import Semaphore
 from typing import TYPE_CHECKING, BinaryIO
 
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, ServiceUnavailable, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+)
 
 from idp.policy import BODIES_AWAITED_MAX, FORM_BODY_MAX, PARAMETER_COUNT_MAX, REQUESTS_AT_ONCE, RETRY_AFTER
 from idp.web.errors import wants_json
@@ -16,6 +22,8 @@ if TYPE_CHECKING:
 
 FORM = "application/x-www-form-urlencoded"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_LENGTH_DIGITS_MAX = 20
+"""RFC 9110 section 8.6 sets no limit; leading zeros are digits too, and Python reads no more than 4,300 of them."""
 
 
 class WholeBodies:
@@ -26,7 +34,7 @@ class WholeBodies:
 
     A body of unknown length, as chunks come, is given one. Werkzeug would cut such a body off at the limit and go on
     with what is left of it: no more than may be is read, and what is too long says so from here on, as if it had come
-    with its length.
+    with its length. What ends before its length is no whole request, and nothing of it is acted on.
     """
 
     def __init__(self, app: Flask, behind: "WSGIApplication") -> None:
@@ -36,7 +44,8 @@ class WholeBodies:
         self._awaited = Semaphore(BODIES_AWAITED_MAX)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        refusal = self._await_body(environ) if environ["REQUEST_METHOD"] in _BODY_METHODS else None
+        # Werkzeug takes a method in any case, and reads the body of `post` as it does that of `POST`.
+        refusal = self._await_body(environ) if environ["REQUEST_METHOD"].upper() in _BODY_METHODS else None
         with self._at_work:
             if refusal is None:
                 return self._behind(environ, start_response)
@@ -44,12 +53,14 @@ class WholeBodies:
                 response = self._app.make_response(self._app.handle_user_exception(refusal))
                 return self._app.process_response(response)(environ, start_response)
 
-    def _await_body(self, environ: "WSGIEnvironment") -> ServiceUnavailable | None:
+    def _await_body(self, environ: "WSGIEnvironment") -> HTTPException | None:
         length = environ.get("CONTENT_LENGTH")
         if not length:
             # Other servers than ours may not say where such a body ends: then there is none.
             expected = FORM_BODY_MAX + 1 if environ.get("wsgi.input_terminated") else 0
-        elif length.isascii() and length.isdecimal() and int(length) <= FORM_BODY_MAX:
+        elif not (length.isascii() and length.isdecimal() and len(length) <= _LENGTH_DIGITS_MAX):
+            return BadRequest()
+        elif int(length) <= FORM_BODY_MAX:
             expected = int(length)
         else:
             return None  # refused for what it says of itself, unread
@@ -61,6 +72,8 @@ class WholeBodies:
                 body = _read(environ["wsgi.input"], expected)
             finally:
                 self._awaited.release()
+        if length and len(body) < expected:
+            return BadRequest()  # RFC 9112 section 8: incomplete
         environ["wsgi.input"] = BytesIO(body)
         if not length:
             environ["CONTENT_LENGTH"] = str(len(body))

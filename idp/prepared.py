@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ClauseElement
+
+VIOLATIONS = (IntegrityError, sqlite3.IntegrityError)
+"""What a constraint of the database refuses; a prepared statement on SQLite says so in the driver's own word."""
 
 _Convert = Callable[[Any], Any] | None
 

@@ -15,6 +15,7 @@ from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
+from idp.prepared import VIOLATIONS
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client, Clients
 from idp.protocol.consents import Consents
@@ -334,8 +335,7 @@ class Authorizations:
         browser_state: str | None,
     ) -> Answer | None:
         """The positive answer; None where sign-in or consent ended since they were looked at: nothing was given."""
-        request, client = pending.request, pending.client
-        extra = _extra_claims(request)
+        request, client, extra = pending.request, pending.client, _extra_claims(pending.request)
         try:
             if request.gives("id_token"):
                 # Before the transaction opens: the key to encrypt for may have to be fetched.
@@ -349,8 +349,9 @@ class Authorizations:
                 if consented:
                     self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
                 answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
-        except OAuth2Error as error:
-            # The client has no key that serves the encryption it registered; nothing was issued.
+        except VIOLATIONS as error:  # the client was removed since it was looked at (`CLIENT_CACHE_LIFETIME`)
+            raise InteractionGone from error
+        except OAuth2Error as error:  # it has no key that serves the encryption it registered; nothing was issued
             return self._refuse(pending, error, now)
         if browser_state is not None and "openid" in request.scopes:
             answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)

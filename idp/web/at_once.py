@@ -13,7 +13,7 @@ from werkzeug.http import parse_cookie
 
 from idp import audit
 from idp.policy import PARAMETER_COUNT_MAX
-from idp.protocol.errors import OAuth2Error
+from idp.protocol.errors import InteractionGone, OAuth2Error
 from idp.web.browser import FOUND, BrowserSessions, is_cookie
 from idp.web.current import now
 from idp.web.headers import machine_headers, new_origin
@@ -100,7 +100,7 @@ class AuthorizationsAtOnce:
             decision = self._protocol.authorizations.begin(
                 query, authentication=authentication, browser=_need_page, now=at, browser_state=state
             )
-        except (_NeedsPage, OAuth2Error):
+        except (_NeedsPage, OAuth2Error, InteractionGone):
             return None
         # Without a form_post in the query and without a pushed request there is no other answer.
         assert isinstance(decision, ProtocolResponse)  # noqa: S101

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from flask import Flask
+from sqlalchemy import delete
 from werkzeug.test import Client as Caller
 from werkzeug.test import TestResponse
 
@@ -16,6 +17,7 @@ from idp.db import StoreUnavailable
 from idp.policy import SESSION_IDLE_LIFETIME
 from idp.protocol.clients import Client, Registration
 from idp.protocol.details import ClientDetails
+from idp.protocol.models import ClientRecord
 from tests.flows.conftest import ISSUER, PASSWORD, USERNAME, House
 
 REDIRECT = "https://app.example/cb"
@@ -238,6 +240,21 @@ def test_a_request_is_the_same_however_its_letters_are_written(house: House, mor
     with flask_alone(house):
         flask = browser.get(f"{query(client)}&{more}")
     assert whole.status_code == flask.status_code == status
+
+
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_client_that_another_process_has_removed_gets_no_code(house: House, site: Client, removed: bool) -> None:
+    """This process has the client as it was for a second longer."""
+    browser = sign_in(house)
+    assert browser.get(query(site)).status_code == 303
+    if removed:
+        with house.services.store.write() as tx:
+            tx.execute(delete(ClientRecord).where(ClientRecord.client_id == site.client_id))
+    answers = [browser.get(query(site))]
+    with flask_alone(house):
+        answers.append(browser.get(query(site)))
+    assert [answer.status_code for answer in answers] == [400 if removed else 303] * 2
 
 
 @pytest.mark.spec("P-7")

@@ -9,6 +9,7 @@ from flask import Flask, request
 from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
+    NotFound,
     RequestEntityTooLarge,
     ServiceUnavailable,
     UnsupportedMediaType,
@@ -103,6 +104,12 @@ def install(app: Flask) -> None:
             # Gone before the page that says so looks for a language in it.
             request.query_string = b""
             raise BadRequest from error
+
+    @app.before_request
+    def refuse_other_spellings() -> None:
+        # Werkzeug takes `//login` and `/%2Flogin` for `/login`; what stands before us, and our own counts, do not.
+        if request.environ.get("PATH_INFO", "").startswith("//"):
+            raise NotFound
 
     @app.before_request
     def refuse_excess() -> None:

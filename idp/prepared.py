@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ClauseElement
+
+
+class Violated(Exception):
+    """A constraint of the database refuses what a prepared statement does; the cause is the driver's."""
+
+
+VIOLATIONS = (IntegrityError, Violated)
+"""That, whether a statement is prepared or not."""
 
 _Convert = Callable[[Any], Any] | None
 
@@ -28,6 +37,8 @@ class _Form:
     is_positional: bool
     reads: tuple[tuple[int, Callable[[Any], Any]], ...]
     """By place, how those columns are read that are not what the driver gives."""
+    violation: type[Exception]
+    """The driver's word for it."""
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         constants = self.constants
@@ -64,8 +75,7 @@ class Prepared:
 
     def run(self, tx: Connection, values: Mapping[str, Any]) -> int:
         """How many rows it touched."""
-        form, driver = self._form(tx.dialect), tx.connection.dbapi_connection
-        touched: int = driver.execute(form.text, form.bind(values)).rowcount  # type: ignore[union-attr]
+        touched: int = self._execute(tx.connection.dbapi_connection, self._form(tx.dialect), values).rowcount
         return touched
 
     def first_of(self, driver: Any, dialect: Dialect, values: Mapping[str, Any]) -> Any | None:
@@ -76,7 +86,7 @@ class Prepared:
     def _all(self, driver: Any, dialect: Dialect, values: Mapping[str, Any]) -> list[Any]:
         form = self._form(dialect)
         # All of them at once: an UPDATE ... RETURNING is over only when its last row has been fetched.
-        found: Iterable[Sequence[Any]] = driver.execute(form.text, form.bind(values)).fetchall()
+        found: Iterable[Sequence[Any]] = self._execute(driver, form, values).fetchall()
         make, rows = self._row._make, []
         for row in found:
             cells = list(row)
@@ -84,6 +94,12 @@ class Prepared:
                 cells[place] = read(cells[place])
             rows.append(make(cells))
         return rows
+
+    def _execute(self, driver: Any, form: _Form, values: Mapping[str, Any]) -> Any:
+        try:
+            return driver.execute(form.text, form.bind(values))
+        except form.violation as error:
+            raise Violated from error
 
     def _form(self, dialect: Dialect) -> _Form:
         form = self._forms.get(dialect.name)
@@ -111,5 +127,6 @@ class Prepared:
             converts=tuple((name, converts[name]) for name in names),
             constants=constants,
             is_positional=bool(made.positional),
+            violation=dialect.loaded_dbapi.IntegrityError,
             reads=tuple((place, read) for place, read in enumerate(reads) if read is not None),
         )

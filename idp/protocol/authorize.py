@@ -15,6 +15,7 @@ from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
+from idp.prepared import VIOLATIONS
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client, Clients
 from idp.protocol.consents import Consents
@@ -333,8 +334,7 @@ class Authorizations:
         browser_state: str | None,
     ) -> Answer | None:
         """The positive answer; None where sign-in or consent ended since they were looked at: nothing was given."""
-        request, client = pending.request, pending.client
-        extra = request.extra_claims
+        request, client, extra = pending.request, pending.client, pending.request.extra_claims
 
         def issue(tx: Connection) -> dict[str, str | None] | None:
             if not self._subjects.is_signed_in(authentication, tx):
@@ -351,8 +351,9 @@ class Authorizations:
                 # Before the transaction opens: the key to encrypt for may have to be fetched.
                 self._tokens.sealing.prepare(client, now)
             answer = self._store.apply(issue)
-        except OAuth2Error as error:
-            # The client has no key that serves the encryption it registered; nothing was issued.
+        except VIOLATIONS as error:  # the client was removed since it was looked at (`CLIENT_CACHE_LIFETIME`)
+            raise InteractionGone from error
+        except OAuth2Error as error:  # it has no key that serves the encryption it registered; nothing was issued
             return self._refuse(pending, error, now)
         if answer is None:
             return None

@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral, Found
+from idp.prepared import VIOLATIONS
 from idp.protocol.client_auth import authenticate_client
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import IDENTITY_SCOPES, Client, Clients
@@ -102,7 +103,12 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
     def create_token_response(self) -> tuple[int, dict[str, Any], dict[str, str]]:
         client = self.request.client
         assert client is not None  # noqa: S101  # Authlib validates before it creates
-        return 200, self.issue(client, self.request.parameters, self.request.now), NO_STORE
+        try:
+            return 200, self.issue(client, self.request.parameters, self.request.now), NO_STORE
+        except VIOLATIONS as error:
+            # The client was removed at this moment, and the grant with it. What was spent here is taken back with the
+            # transaction, and worth nothing either.
+            raise InvalidGrant(SPENT) from error
 
     @abstractmethod
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:

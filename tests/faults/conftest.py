@@ -29,5 +29,7 @@ def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
     with ExitStack() as stack:
         database, redis = stack.enter_context(cluster()), stack.enter_context(redis_server())
         folder = tmp_path_factory.mktemp("faults")
-        rig = stack.enter_context(house_in(folder, database=database.url, redis=redis.url, options=()))
+        rig = stack.enter_context(
+            house_in(folder, database=database.url, redis=redis.url, options=("--drain-wait", "1"))
+        )
         yield Grounds(rig, database, redis)

@@ -79,8 +79,7 @@ def test_the_schema_grows_and_nodes_are_replaced_under_load(grounds: Grounds) ->
         grounds.database.execute("CREATE INDEX CONCURRENTLY added_later ON audit_event (added_later)")
         for name in ("a", "b"):
             load.wait_for_success(since=time.monotonic(), within=WAIT)
-            nodes.end_node(name)
-            nodes.start_node(name)
+            nodes.replace_node(name)
         load.wait_for_success(since=time.monotonic(), within=WAIT)
         for table in ("account", "authorization_grant", "refresh_token", "ephemeral", "audit_event", "client"):
             grounds.database.execute(f'ALTER TABLE "{table}" DROP COLUMN added_later')

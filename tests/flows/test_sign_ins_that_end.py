@@ -114,18 +114,18 @@ def test_no_code_outlives_the_consent_that_it_rests_on(
     house: House, monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
 ) -> None:
     browser, services, at = house.sign_in(), house.services, datetime.now(UTC)
-    client, consents, write = house.client, services.protocol.consents, services.store.write
+    client, consents, apply = house.client, services.protocol.consents, services.store.apply
     with services.store.write() as tx:
         consents.remember(tx, house.account_id, client, ("openid", "offline_access"), at)
 
-    def take_back_first() -> Any:
+    def take_back_first(work: Any) -> Any:
         """The person was quicker than the request, which has found the consent and is about to answer."""
-        monkeypatch.setattr(services.store, "write", write)
+        monkeypatch.setattr(services.store, "apply", apply)
         if is_taken_back:
             assert consents.revoke(house.account_id, client.client_id, at)
-        return services.store.write()
+        return apply(work)
 
-    monkeypatch.setattr(services.store, "write", take_back_first)
+    monkeypatch.setattr(services.store, "apply", take_back_first)
     assert isinstance(_authorize(house, browser), NeedsSignIn if is_taken_back else ProtocolResponse)
     assert bool(consents.list_for(house.account_id)) is not is_taken_back
 

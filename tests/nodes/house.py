@@ -16,6 +16,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
+import requests
 from sqlalchemy import create_engine, text
 
 from idp.protocol.clients import Registration
@@ -101,12 +102,21 @@ class ManyNodes(Provider):
             time.sleep(0.01)
         raise AssertionError(f"node {name} listens after it was killed")
 
-    def end_node(self, name: str) -> None:
-        """SIGTERM: what it has begun, it finishes."""
+    def replace_node(self, name: str) -> None:
+        """As docs/run.md has it: SIGTERM, the proxy sees that the node is not ready, another takes over.
+
+        The nodes serve with `--drain-wait`: without, whatever has connected and was not yet heard is cut off.
+        """
         node = self.nodes.pop(name)
         node.terminate()
+        until = time.monotonic() + STOP_WAIT
+        while requests.get(f"http://127.0.0.1:{self.ports[name]}/health/ready", timeout=10).status_code != 503:
+            assert time.monotonic() < until, "it is told to end, and says that it is ready"
+        self.proxy.passed_over.add(name)
         assert node.wait(STOP_WAIT) == 0
         stop_server(node)
+        self.start_node(name)
+        self.proxy.passed_over.discard(name)
 
     def stop(self) -> None:
         if self._proxy is not None:

@@ -22,6 +22,8 @@ class Proxy:
     def __init__(self, port: int, nodes: dict[str, int]) -> None:
         self.nodes = nodes
         self.only: str | None = None
+        self.passed_over: set[str] = set()
+        """Nodes that get nothing new, as those that are not ready do."""
         self.answered: Counter[tuple[str, int]] = Counter()
         """By node and status."""
         self._turn = 0
@@ -48,7 +50,7 @@ class Proxy:
             return [self.only]
         with self._lock:
             self._turn += 1
-            names = list(self.nodes)
+            names = [name for name in self.nodes if name not in self.passed_over]
             return names[self._turn % len(names) :] + names[: self._turn % len(names)]
 
     def note(self, name: str, status: int) -> None:

@@ -120,6 +120,16 @@ class Store:
             self._transaction = partial(_begin_timed, engine)
 
     @contextmanager
+    def own_connection(self, **options: Any) -> Iterator[Connection]:
+        """A connection with these execution options, for whoever does something else than a request does."""
+        try:
+            with self.engine.connect().execution_options(**options) as connection:
+                yield connection
+        except _FAILURES as error:
+            _raise_unavailable(error)
+            raise
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         own: Connection | None = getattr(self._inside, "connection", None)
         try:

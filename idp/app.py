@@ -55,7 +55,11 @@ def load_settings() -> Settings:
 
 def create_server() -> Flask:
     """The provider as a server runs it: observed, with a log of its own (`web.observing`). For WSGI servers."""
-    app = create_app()
+    return observe(create_app())
+
+
+def observe(app: Flask) -> Flask:
+    """Put `app` under observation; call it in the process that serves, which may not be the one that made `app`."""
     observing.install(app, app.extensions[EXTENSION])
     return app
 

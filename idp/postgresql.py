@@ -1,16 +1,21 @@
 """What a connection to PostgreSQL needs so that no node waits for ever, and none is waited for."""
 
 import select
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.abc import PQGen
-from sqlalchemy import Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 
-from idp import policy
+from idp import meters, policy
+from idp.prepared import Prepared
 
+Error = psycopg.Error
+"""What prepared statements raise, which go past SQLAlchemy to the driver."""
 _NONE = "none"
 _READ_ONLY = "25006"
 """SQLSTATE read_only_sql_transaction: we write to a server that is a standby now, or still."""
@@ -94,10 +99,66 @@ def make_reader(writer: Engine) -> Engine:
     To switch a connection between that and transactions, and back, costs as much as a query.
     """
     options = {**_POOL, "connect_args": connect_args(writer.url.render_as_string(hide_password=True))}
+    # A query by itself leaves nothing that would have to be reset.
+    options["pool_reset_on_return"] = None
     reader = create_engine(writer.url, hide_parameters=True, isolation_level="AUTOCOMMIT", **options)
     prepare(reader)
     event.listen(writer, "engine_disposed", lambda _writer: reader.dispose())
     return reader
+
+
+class Readers:
+    """Single queries past SQLAlchemy's connections, which cost as much as the query; its pool keeps the driver's."""
+
+    def __init__(self, reader: Engine) -> None:
+        self._reader = reader
+
+    def first(self, statement: Prepared, values: Mapping[str, Any]) -> Any | None:
+        """The first row that a query finds, or None."""
+        held = self._reader.raw_connection()
+        try:
+            return statement.first_of(held.dbapi_connection, self._reader.dialect, values)
+        except psycopg.Error as error:
+            _give_up(held, error, self._reader)
+            raise
+        finally:
+            held.close()
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A connection, given up where it turns out to be lost."""
+    with engine.connect() as connection:
+        try:
+            yield connection
+        except psycopg.Error as error:
+            _give_up(connection, error, engine)
+            raise
+
+
+@contextmanager
+def begun(engine: Engine) -> Iterator[Connection]:
+    """`Engine.begin`, whose commit is timed."""
+    with connected(engine) as connection, connection.begin() as transaction:
+        yield connection
+        meters.timed(meters.Timed.COMMIT, transaction.commit)
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether the server did not answer, or takes no writes; what is wrong with a statement is another matter."""
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or _is_read_only(error)
+
+
+def _give_up(held: Connection | PoolProxiedConnection, error: psycopg.Error, engine: Engine) -> None:
+    """As SQLAlchemy does with an error of its own: one lost connection means that the others are, too."""
+    pooled: Any = held.connection if isinstance(held, Connection) else held
+    if pooled.dbapi_connection.closed or _is_read_only(error):
+        held.invalidate(error)
+        engine.dispose()
+
+
+def _is_read_only(error: BaseException) -> bool:
+    return getattr(error, "sqlstate", None) == _READ_ONLY
 
 
 def without_deadline(driver_connection: Any) -> None:
@@ -126,5 +187,5 @@ def _look(driver: DeadlineConnection, _record: Any, _proxy: Any) -> None:
 
 def _judge(context: ExceptionContext) -> None:
     # The pool is emptied then, and asks the URL's hosts again which of them takes writes.
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+    if _is_read_only(context.original_exception):
         context.is_disconnect = True

@@ -4,14 +4,17 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
 from idp import meters
+from idp.prepared import Prepared
 
 _LINGER = 0.003  # seconds; about what one commit takes
 
@@ -62,16 +65,15 @@ class Readers:
         self._free: list[sqlite3.Connection] = []
         self._closings = 0
 
-    @contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
-        """One that nobody else uses meanwhile; closed after an error."""
+    def first(self, statement: Prepared, values: Mapping[str, Any]) -> Any | None:
+        """The first row that a query finds, or None; asked on a connection that nobody else uses meanwhile."""
         closings = self._closings
         try:
             driver = self._free.pop()
         except IndexError:
             driver = self._open()
         try:
-            yield driver
+            found = statement.first_of(driver, self._engine.dialect, values)
         except BaseException:
             driver.close()
             raise
@@ -79,6 +81,7 @@ class Readers:
             self._free.append(driver)
         else:
             driver.close()
+        return found
 
     def _open(self) -> sqlite3.Connection:
         fairy = self._engine.raw_connection()
@@ -100,13 +103,61 @@ class _Batch:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.members = 0
-        self.ended = threading.Event()
         self.error: BaseException | None = None
+        self._open = threading.Lock()
+        self._open.acquire()
 
     def run(self, statement: str) -> None:
         # By the driver: three words a transaction are not worth SQLAlchemy's bookkeeping.
         driver: Any = self.connection.connection.dbapi_connection
         driver.execute(statement)
+
+    def end(self, error: BaseException | None) -> None:
+        self.error = error
+        self._open.release()
+
+    def wait(self) -> None:
+        """Return once it is committed; `CommitFailed` where it is not."""
+        # One after the other: an Event would wake all at once, for each other's locks.
+        with self._open:
+            pass
+        if self.error is not None:
+            raise CommitFailed from self.error
+
+
+class _Job:
+    """Work for a transaction, done by whoever leads; who asked for it sleeps meanwhile."""
+
+    def __init__(self, work: Callable[[Connection], Any]) -> None:
+        self._work = work
+        self._context = copy_context()
+        self._told = threading.Lock()
+        self._told.acquire()
+        self._found: Any = None
+        self._error: BaseException | None = None
+        self.batch: _Batch | None = None
+
+    def do(self, batch: _Batch) -> None:
+        self._found = self._context.run(self._work, batch.connection)
+
+    def fail(self, error: BaseException) -> None:
+        self._error = error
+
+    def tell(self) -> None:
+        """Once its batch has ended: let the one who sleeps go on."""
+        try:
+            if self.batch is not None:
+                self.batch.wait()
+        except CommitFailed as error:
+            self._error = self._error or error
+        self._told.release()
+
+    def result(self) -> Any:
+        """What the work gave, or raised."""
+        self._told.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._found
 
 
 class SharedCommits:
@@ -116,6 +167,9 @@ class SharedCommits:
     savepoint of its own, so that its failure undoes its own work only; the last for whom nobody waits commits for
     all. Nobody returns before that commit is on the disk (security.md S-1), and if it fails it fails for all. Threads
     of one process queue here, fairly; only processes meet in SQLite's busy handler, which sleeps and polls.
+
+    The turn going from thread to thread costs as much as a short transaction. Work that is handed over (`apply`) needs
+    none of that: one thread, who leads, does what others have handed over meanwhile, and they are woken once.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -123,6 +177,8 @@ class SharedCommits:
         self._turn = threading.Lock()
         self._count = threading.Lock()
         self._waiting = 0
+        self._jobs: deque[_Job] = deque()
+        self._is_led = False
         self._batch: _Batch | None = None
         self._had_company = False
         self._kept: Connection | None = None
@@ -137,36 +193,77 @@ class SharedCommits:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        batch = self._enter()
+        """A transaction of the calling thread."""
+        self._take_turn()
+        try:
+            batch = self._join()
+        except BaseException:
+            self._turn.release()
+            raise
         try:
             yield batch.connection
-            if batch.members > 1:
-                batch.run("RELEASE member")
         except BaseException:
             self._undo(batch)
             self._leave(batch)
             raise
         self._leave(batch)
-        batch.ended.wait()
-        if batch.error is not None:
-            raise CommitFailed from batch.error
+        batch.wait()
 
-    def _enter(self) -> _Batch:
+    def apply(self, work: Callable[[Connection], Any]) -> Any:
+        """What `work` gives, done in a transaction by this thread or another, in this one's context."""
+        job = _Job(work)
+        with self._count:
+            self._jobs.append(job)
+            leads, self._is_led = not self._is_led, True
+        if leads:
+            self._lead()
+        return job.result()
+
+    def _lead(self) -> None:
+        """Do all that was handed over until nothing is left; who comes later leads the next."""
+        self._take_turn()
+        done: list[_Job] = []
+        while True:
+            with self._count:
+                if not self._jobs:
+                    self._is_led = False
+                    break
+                job = self._jobs.popleft()
+            done.append(job)
+            try:
+                job.batch = self._join()
+                try:
+                    job.do(job.batch)
+                except BaseException:
+                    self._undo(job.batch)
+                    raise
+            except BaseException as error:  # told to whoever handed it over, so nothing of it is lost
+                job.fail(error)
+        if self._batch is None:
+            self._turn.release()
+        else:
+            self._leave(self._batch)
+        for job in done:
+            job.tell()
+
+    def _take_turn(self) -> None:
         with self._count:
             self._waiting += 1
         self._turn.acquire()
         with self._count:
             self._waiting -= 1
-        try:
-            batch = self._batch or self._open()
-            batch.members += 1
-            if batch.members > 1:
+
+    def _join(self) -> _Batch:
+        """The batch that is open, or another, with a savepoint for what comes now."""
+        batch = self._batch or self._open()
+        batch.members += 1
+        if batch.members > 1:
+            try:
+                # Released by the commit, with all before it.
                 batch.run("SAVEPOINT member")
-        except BaseException as error:
-            if self._batch is not None:
-                self._close(self._batch, error)
-            self._turn.release()
-            raise
+            except BaseException as error:
+                self._close(batch, error)
+                raise
         return batch
 
     def _open(self) -> _Batch:
@@ -197,7 +294,6 @@ class SharedCommits:
             return
         try:
             batch.run("ROLLBACK TO member")
-            batch.run("RELEASE member")
         except sqlite3.Error as error:
             # SQLite itself has rolled back everything, as it does when the disk is full: the neighbours' work too.
             self._close(batch, error)
@@ -223,12 +319,11 @@ class SharedCommits:
         except BaseException as failure:  # told to every member, so nothing of it is lost
             error = failure
         finally:
-            batch.error = error
             if self._kept is not batch.connection:
                 # Closing rolls back what was not committed.
                 with suppress(Exception):
                     batch.connection.close()
-            batch.ended.set()
+            batch.end(error)
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

@@ -12,7 +12,10 @@ from idp.accounts.errors import (
     AccountProblem,
     AnswerRefused,
     CaptchaRefused,
+    PasswordExpired,
     PasswordRefused,
+    PermitGone,
+    Refusal,
     UsernameLocked,
     WrongCredentials,
 )
@@ -302,10 +305,14 @@ def _applications() -> "list[tuple[Application, list[str]]]":
 
 
 def _find_application(client_id: str) -> "Application":
-    found = next((each for each, _scopes in _applications() if each.client_id == client_id), None)
+    found = _application_if_any(client_id)
     if found is None:
         abort(404)
     return found
+
+
+def _application_if_any(client_id: str) -> "Application | None":
+    return next((each for each, _scopes in _applications() if each.client_id == client_id), None)
 
 
 def _client_names() -> dict[str, str]:
@@ -335,7 +342,17 @@ def activity() -> str:
     )
 
 
-# -- a form that was open for too long -------------------------------------------------------------------------------
+# -- what came between, and a form that was open for too long ----------------------------------------------------------
+
+
+@blueprint.errorhandler(PermitGone)
+@blueprint.errorhandler(PasswordExpired)
+def begin_again(_error: Refusal) -> ResponseReturnValue:
+    """The account has changed while this was being judged: in another tab, by a second press, or by an operator.
+
+    Nothing came of it. The first page knows whether the person is still signed in, and has what the other one says.
+    """
+    return see_other(url_for(".home"))
 
 
 @blueprint.errorhandler(CSRFError)
@@ -355,6 +372,8 @@ def refuse_stale_form(_error: CSRFError) -> ResponseReturnValue:
     if request.endpoint == "account.change_profile":
         return show_again(_profile_page(ProfileForm(formdata=None), stale), url_for(".profile"))
     if request.endpoint == "account.remove_application":
+        if _application_if_any(client_id) is None:  # taken back in another tab; no error may be raised from in here
+            return show_again(_applications_page(stale), url_for(".applications"))
         return show_again(_removal_page(client_id, stale), url_for(".application", client_id=client_id))
     # Staying signed in is asked for by a script, which shows no page.
     return show_again(

@@ -1,45 +1,65 @@
 """The command `idp`: operators' work, at a terminal or in a script.
 
 Errors go to stderr in one line and exit 1; usage errors exit 2. Secrets come from stdin or are printed once; no
-option takes one.
+option takes one. A command's module is loaded when the command is asked for: a server does without all the others.
 """
 
+import gc
+import importlib
 import os
 import pwd
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import click
 
-from idp import audit
-from idp.accounts.errors import Refusal
-from idp.cli.accounts import account
-from idp.cli.archive import ArchiveProblem
-from idp.cli.backup import backup, restore
-from idp.cli.clients import client
-from idp.cli.doctor import doctor
-from idp.cli.keys import keys
-from idp.cli.mail import mail
-from idp.cli.run import init, serve, worker
-from idp.cli.terminal import fail
-from idp.db import StoreUnavailable, TablesBusy
-from idp.protocol.errors import ClientProblem
-from idp.snapshot import SnapshotProblem
-from idp.wiring import KeyProblem, SettingsError
-
 LOGIN = Path("/proc/self/loginuid")
 _NOBODY = 0xFFFFFFFF
+_MODULES = {
+    "account": "accounts",
+    "backup": "backup",
+    "client": "clients",
+    "doctor": "doctor",
+    "init": "run",
+    "keys": "keys",
+    "mail": "mail",
+    "restore": "backup",
+    "serve": "run",
+    "worker": "run",
+}
+"""Where in this package each command is."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return sorted(_MODULES)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _MODULES:
+            return None
+        found: click.Command = getattr(_load(f"idp.cli.{_MODULES[name]}"), name)
+        return found
+
+
+def _load(name: str) -> ModuleType:
+    """Import a module. What comes with it stays: garbage is not looked for in it, neither meanwhile nor later."""
+    if name in sys.modules:
+        return sys.modules[name]
+    # The collector would look through all of it some hundred times while it comes, a tenth of what an import takes.
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="llavero", prog_name="idp")
 def cli() -> None:
     """Llavero, the identity provider of an e-invoice company."""
-
-
-for command in (init, serve, worker, keys, client, account, mail, backup, restore, doctor):
-    cli.add_command(command)
 
 
 def find_operator() -> str:
@@ -61,6 +81,10 @@ def _name_of(uid: int) -> str:
 
 def main() -> None:
     """Run the command line."""
+    _load("idp.cli.terminal")  # what every command needs
+    from idp import audit
+    from idp.cli.terminal import fail
+
     before = audit.origin.set(audit.Origin(address="command line", operator=find_operator()))
     try:
         cli(standalone_mode=False)
@@ -71,17 +95,13 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as error:
         fail(error.format_message())
-    except (ArchiveProblem, ClientProblem, KeyProblem, Refusal, SettingsError, SnapshotProblem) as error:
-        fail(str(error))
-    except TablesBusy:
-        fail("a table was in use for too long, and nothing was changed: run this again")
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        from idp.cli.refusals import explain
+
+        text = explain(error)
+        if text is None:
             raise
-        # A file or folder that the caller named, or that the settings name.
-        fail(f"{error.filename}: {error.strerror}")
-    except StoreUnavailable:
-        fail("the database does not answer, or has no tables yet: idp init makes them")
+        fail(text)
     finally:
         # Who calls this from a program of their own is not the operator of what they do next.
         audit.origin.reset(before)

@@ -10,18 +10,19 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+from flask import Flask
 
-from idp import audit, jobs, policy, schema
-from idp.cli.captcha_socket import serve_answers
-from idp.cli.terminal import migrate, migrate_back, now, open_app, open_services
+from idp import audit, policy, schema
+from idp.app import observe
+from idp.cli.terminal import migrate, migrate_back, now, open_app
 from idp.sqlite import make_private
 from idp.web import health, observing
 from idp.web.current import EXTENSION
-from idp.web.mailing import Mailer
 from idp.wiring import Services
 
 
@@ -94,16 +95,19 @@ def serve(host: str, port: int, workers: int, with_worker: bool, metrics: str | 
 
     SIGTERM drains: nothing new is taken, what has begun is finished, for 25 seconds at most.
     """
-    services = open_services()  # refuses bad settings here, once, instead of in each worker
+    os.environ["WEB_CONCURRENCY"] = str(workers)  # by which a worker knows how many cores are its own
+    # Made here, once, with its keys read, for all workers: they are forks of this process.
+    app = open_app()
+    services: Services = app.extensions[EXTENSION]
     services.keys.check_ready(now())
     observing.configure_log(services)
     with TemporaryDirectory(prefix="idp-") as folder:
-        os.environ |= {"WEB_CONCURRENCY": str(workers), health.RUN_FOLDER: folder}
+        os.environ[health.RUN_FOLDER] = folder
         if metrics is not None:
             # The processes keep their numbers together; whichever Prometheus reaches tells of all.
             (Path(folder) / "metrics").mkdir()
             os.environ |= {observing.LISTEN: metrics, observing.SHARED: str(Path(folder) / "metrics")}
-        _serve(services, host, port, workers, with_worker, Path(folder), drain_wait)
+        _serve(app, host, port, workers, with_worker, Path(folder), drain_wait)
 
 
 _GRANIAN_LOG = {
@@ -151,23 +155,23 @@ class _Replacements(dict[int, float]):
         return super().get(worker, default)
 
 
-def _serve(
-    services: Services, host: str, port: int, workers: int, with_worker: bool, folder: Path, drain_wait: float
-) -> None:
+def _serve(app: Flask, host: str, port: int, workers: int, with_worker: bool, folder: Path, drain_wait: float) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    # Granian forks its workers: neither SQLite's connections nor our locks may be open here when it does
+    # All that serves is forked from here: neither SQLite's connections nor our locks may be open here by then
     # (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
+    services: Services = app.extensions[EXTENSION]
     services.store.engine.dispose()
     beside = []
+    multiprocessing.set_start_method("fork", force=True)  # no longer the usual one from Python 3.14 on
     _share_memory()
     if with_worker:
-        beside.append(multiprocessing.get_context("spawn").Process(target=_work_beside, daemon=True))
+        beside.append(multiprocessing.Process(target=_work_beside, args=(app,), daemon=True))
     if services.settings.test_captcha_socket:
-        beside.append(multiprocessing.get_context("spawn").Process(target=_answer_captchas, daemon=True))
+        beside.append(multiprocessing.Process(target=_answer_captchas, args=(services,), daemon=True))
     for process in beside:
         process.start()
     click.echo(f"serving {services.settings.issuer} on {host}:{port} with {workers} workers", err=True)
@@ -222,7 +226,7 @@ def _serve(
         signal.signal(signal.SIGINT, end)
 
     server.on_startup(take_signals)  # after Granian's own
-    server.serve()
+    server.serve(target_loader=partial(observe, app), wrap_loader=False)
 
 
 def _share_memory() -> None:
@@ -241,17 +245,20 @@ def worker(metrics: str | None) -> None:
     """
     if metrics is not None:
         os.environ[observing.LISTEN] = metrics
-    _work()
+    _work(open_app())
 
 
-def _work_beside() -> None:
+def _work_beside(app: Flask) -> None:
     # The server's own processes answer Prometheus, for this one too.
     os.environ.pop(observing.LISTEN, None)
-    _work()
+    _work(app)
 
 
-def _work() -> None:
-    app = open_app()
+def _work(app: Flask) -> None:
+    # Here and not above, as all that a server does without.
+    from idp import jobs
+    from idp.web.mailing import Mailer
+
     services: Services = app.extensions[EXTENSION]
     observing.configure_log(services)
     observing.start_metrics(services)
@@ -259,8 +266,9 @@ def _work() -> None:
     _run_until_told(lambda stop: jobs.run(services, Mailer(app).send, stop))
 
 
-def _answer_captchas() -> None:
-    services = open_services()
+def _answer_captchas(services: Services) -> None:
+    from idp.cli.captcha_socket import serve_answers
+
     path = Path(services.settings.test_captcha_socket)
     _run_until_told(lambda stop: serve_answers(services.captcha, path, stop))
 

@@ -15,6 +15,7 @@ from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
+from idp.prepared import VIOLATIONS
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import Client, Clients
 from idp.protocol.consents import Consents
@@ -32,11 +33,10 @@ from idp.protocol.interactions import Interactions, Pending
 from idp.protocol.logout import session_state
 from idp.protocol.messages import once, parse_pairs
 from idp.protocol.par import PushedRequests, is_pushed
-from idp.protocol.requests import AuthorizationRequest, find_client, read_request, unwrap
+from idp.protocol.requests import find_client, read_request, unwrap
 from idp.protocol.responses import Answer, FormPost, ReplyTo, respond
 from idp.protocol.sign_in_demands import SignInDemands
 from idp.protocol.subjects import (
-    SCOPE_CLAIMS,
     Authentication,
     Subject,
     SubjectSource,
@@ -223,7 +223,7 @@ class Authorizations:
         request = pending.request if subject is None else pending.for_person(subject).request
         client = pending.client
         allowed = self._allowed(subject, client)
-        extra = _extra_claims(request)
+        extra = request.extra_claims
         days = None
         if subject is not None and has_mailbox_scope(request.scopes):
             days = min(filter(None, (subject.retention_days, client.retention_days)))
@@ -316,7 +316,7 @@ class Authorizations:
         if not client.remembers_consent:
             return True
         allowed = self._allowed(subject, client)
-        return not (allowed.scopes.issuperset(request.scopes) and allowed.claims.issuperset(_extra_claims(request)))
+        return not (allowed.scopes.issuperset(request.scopes) and allowed.claims.issuperset(request.extra_claims))
 
     def _allowed(self, subject: Subject | None, client: Client) -> "_Allowed":
         if subject is None or not client.remembers_consent:
@@ -334,24 +334,29 @@ class Authorizations:
         browser_state: str | None,
     ) -> Answer | None:
         """The positive answer; None where sign-in or consent ended since they were looked at: nothing was given."""
-        request, client = pending.request, pending.client
-        extra = _extra_claims(request)
+        request, client, extra = pending.request, pending.client, pending.request.extra_claims
+
+        def issue(tx: Connection) -> dict[str, str | None] | None:
+            if not self._subjects.is_signed_in(authentication, tx):
+                return None
+            if not consented and not self._consents.hold(tx, subject.sub, client, request.scopes, extra):
+                return None
+            self._interactions.finish(tx, pending, now)
+            if consented:
+                self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
+            return self._front_channel.issue(tx, request, client, authentication, subject, now=now)
+
         try:
             if request.gives("id_token"):
                 # Before the transaction opens: the key to encrypt for may have to be fetched.
                 self._tokens.sealing.prepare(client, now)
-            with self._store.write() as tx:
-                if not self._subjects.is_signed_in(authentication, tx):
-                    return None
-                if not consented and not self._consents.hold(tx, subject.sub, client, request.scopes, extra):
-                    return None
-                self._interactions.finish(tx, pending, now)
-                if consented:
-                    self._consents.remember(tx, subject.sub, client, request.scopes, now, claims=extra)
-                answer = self._front_channel.issue(tx, request, client, authentication, subject, now=now)
-        except OAuth2Error as error:
-            # The client has no key that serves the encryption it registered; nothing was issued.
+            answer = self._store.apply(issue)
+        except VIOLATIONS as error:  # the client was removed since it was looked at (`CLIENT_CACHE_LIFETIME`)
+            raise InteractionGone from error
+        except OAuth2Error as error:  # it has no key that serves the encryption it registered; nothing was issued
             return self._refuse(pending, error, now)
+        if answer is None:
+            return None
         if browser_state is not None and "openid" in request.scopes:
             answer["session_state"] = session_state(client.client_id, request.redirect_uri, browser_state)
         return respond(request.reply_to, answer, issuer=self._tokens.issuer)
@@ -389,11 +394,6 @@ class _Allowed:
 
     scopes: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
-
-
-def _extra_claims(request: AuthorizationRequest) -> tuple[str, ...]:
-    given = {name for scope in request.scopes for name in SCOPE_CLAIMS.get(scope, ())}
-    return tuple(name for name in request.claims_request.personal if name not in given)
 
 
 __all__ = ["Authorizations", "Decision", "FormPost", "Interaction", "NeedsConsent", "NeedsSignIn", "Posted"]

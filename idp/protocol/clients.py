@@ -21,7 +21,7 @@ from idp.protocol.metadata import IDENTITY_SCOPES as IDENTITY_SCOPES
 from idp.protocol.metadata import MAILBOX_SCOPES as MAILBOX_SCOPES
 from idp.protocol.metadata import Registration as Registration
 from idp.protocol.metadata import check_registration, has_secret, sector_of
-from idp.protocol.models import ClientLogo, ClientRecord
+from idp.protocol.models import ClientLogo, ClientRecord, Grant, RefreshToken
 from idp.protocol.profiles import PROFILES, Profile
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(?::([0-9]{1,5}))?((?:/.*)?)", re.DOTALL)
@@ -296,6 +296,11 @@ class Clients:
         """Forget the client, and with it its consents, grants and refresh tokens."""
         with self._store.write() as tx:
             _get(tx, client_id)
+            # By itself, and the tokens first: else a refresh that goes on and this would wait for each other's rows.
+            own = Grant.client_id == client_id
+            tx.execute(update(Grant).where(own, Grant.revoked_at.is_(None)).values(revoked_at=now))
+        with self._store.write() as tx:
+            tx.execute(delete(RefreshToken).where(RefreshToken.grant_id.in_(select(Grant.id).where(own))))
             tx.execute(delete(ClientRecord).where(ClientRecord.client_id == client_id))
             audit.record(tx, audit.Event.CLIENT_REMOVE, now=now, client_id=client_id)
         self._cache.pop(client_id, None)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from idp import audit, policy
 from idp.ephemeral import Ephemeral, Found
+from idp.prepared import VIOLATIONS
 from idp.protocol.client_auth import authenticate_client
 from idp.protocol.clients import Client
 from idp.protocol.consents import Consents
@@ -190,7 +191,10 @@ class DeviceAuthorizations:
             taken = self._ephemeral.take(_USER, code, now=now, tx=tx)
             if taken.found is not Found.TAKEN:
                 raise DeviceCodeUnknown
-            outcome = {"grant": self._grant(tx, request, client, subject, authentication, now) if allow else None}
+            try:
+                outcome = {"grant": self._grant(tx, request, client, subject, authentication, now) if allow else None}
+            except VIOLATIONS as error:
+                raise DeviceCodeUnknown from error  # its client was removed since it was looked at
             self._ephemeral.put(
                 _OUTCOME,
                 taken.value["id"],

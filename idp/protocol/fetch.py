@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -92,8 +93,14 @@ class Fetcher:
         """`allow_loopback` is for tests and demonstrations: this machine may be asked, by http too."""
         self._allow_loopback = allow_loopback
         self._resolve = resolve
-        self._tls = tls or ssl.create_default_context()
+        self._own_tls = tls
         self._turns = threading.BoundedSemaphore(policy.FETCHES_AT_ONCE)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # Made when it is first asked for: to read the system's certificates takes as long as all the rest of a start's
+        # services, and most servers never fetch anything.
+        return self._own_tls or ssl.create_default_context()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

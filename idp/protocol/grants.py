@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from idp import audit
 from idp.db import Store
 from idp.ephemeral import Ephemeral, Found
+from idp.prepared import VIOLATIONS
 from idp.protocol.client_auth import authenticate_client
 from idp.protocol.client_keys import ClientKeys
 from idp.protocol.clients import IDENTITY_SCOPES, Client, Clients
@@ -102,7 +103,12 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
     def create_token_response(self) -> tuple[int, dict[str, Any], dict[str, str]]:
         client = self.request.client
         assert client is not None  # noqa: S101  # Authlib validates before it creates
-        return 200, self.issue(client, self.request.parameters, self.request.now), NO_STORE
+        try:
+            return 200, self.issue(client, self.request.parameters, self.request.now), NO_STORE
+        except VIOLATIONS as error:
+            # The client was removed at this moment, and the grant with it. What was spent here is taken back with the
+            # transaction, and worth nothing either.
+            raise InvalidGrant(SPENT) from error
 
     @abstractmethod
     def issue(self, client: Client, parameters: Mapping[str, str], now: datetime) -> dict[str, Any]:
@@ -143,8 +149,7 @@ class AuthorizationCodeGrant(TokenGrant):
         code = require(parameters, "code")
         # Before anything is spent: a client without a key to encrypt for loses nothing.
         self.services.tokens.sealing.prepare(client, now)
-        with self.services.store.write() as tx:
-            outcome = self._redeem(tx, code, client, parameters, now)
+        outcome = self.services.store.apply(lambda tx: self._redeem(tx, code, client, parameters, now))
         # Raised only now: the code stays spent and what it led to stays revoked.
         if isinstance(outcome, OAuth2Error):
             raise outcome
@@ -186,8 +191,7 @@ class RefreshTokenGrant(TokenGrant):
         token = require(parameters, "refresh_token")
         asked = split_scope(parameters.get("scope"))
         self.services.tokens.sealing.prepare(client, now)
-        with self.services.store.write() as tx:
-            outcome = self._rotate(tx, token, client, asked, parameters, now)
+        outcome = self.services.store.apply(lambda tx: self._rotate(tx, token, client, asked, parameters, now))
         if isinstance(outcome, OAuth2Error):
             raise outcome
         return outcome
@@ -265,8 +269,7 @@ class ClientCredentialsGrant(TokenGrant):
         if resource is None and client.resources:
             resource = client.resources[0]
         minted = self.services.tokens.mint_for_client(client, asked or own, resource, now=now)
-        with self.services.store.write() as tx:
-            _record(tx, audit.Event.TOKEN_ISSUE, self.GRANT_TYPE, client, None, now)
+        self.services.store.apply(lambda tx: _record(tx, audit.Event.TOKEN_ISSUE, self.GRANT_TYPE, client, None, now))
         return _body(minted)
 
 

@@ -42,6 +42,8 @@ def parse_pairs(raw: str | bytes) -> Pairs:
     `InvalidRequest` where they are not UTF-8 written in ASCII (RFC 3986 section 2.1), too many or too long (security.md
     O-4).
     """
+    if not raw:
+        return ()
     try:
         text = raw.decode("ascii") if isinstance(raw, bytes) else raw.encode("ascii").decode("ascii")
         pairs = parse_qsl(

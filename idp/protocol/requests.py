@@ -29,6 +29,7 @@ from idp.protocol.profiles import canonical_response_type
 from idp.protocol.request_claims import ASKABLE, ClaimsRequest
 from idp.protocol.request_objects import read_request_object
 from idp.protocol.responses import ReplyTo, choose_response_mode, is_response_mode_served
+from idp.protocol.subjects import SCOPE_CLAIMS
 
 PROMPTS = frozenset({"none", "login", "consent", "select_account", "create"})
 ACR_VALUES = ("1",)
@@ -94,6 +95,14 @@ class AuthorizationRequest:
     @property
     def claims_request(self) -> ClaimsRequest:
         return ClaimsRequest() if self.claims is None else ClaimsRequest.from_json(self.claims)
+
+    @property
+    def extra_claims(self) -> tuple[str, ...]:
+        """The claims asked for by name that no scope asked for gives."""
+        if self.claims is None:
+            return ()
+        given = {name for scope in self.scopes for name in SCOPE_CLAIMS.get(scope, ())}
+        return tuple(name for name in self.claims_request.personal if name not in given)
 
     @property
     def reply_to(self) -> ReplyTo:

@@ -40,6 +40,15 @@ class GrantRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveGrant:
+    """Of a grant that was not revoked, what an access token is looked at with."""
+
+    sub: str
+    client_id: str
+    claims: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class RefreshRow:
     """A refresh token with its grant. `scopes` is what it may still ask for."""
 
@@ -70,6 +79,9 @@ _GRANT_COLUMNS = (
     _G.revoked_at,
 )
 _FIND_GRANT = Prepared(select(*_GRANT_COLUMNS).where(_G.id == bindparam("grant_id")))
+_FIND_LIVE = Prepared(
+    select(_G.account_id, _G.client_id, _G.claims).where(_G.id == bindparam("grant_id"), _G.revoked_at.is_(None))
+)
 _FIND_REFRESH = Prepared(
     select(*_GRANT_COLUMNS, _R.scopes.label("token_scopes"), _R.expires_at.label("token_expires_at"), _R.spent_at)
     .join_from(_R, _G, _R.grant_id == _G.id)
@@ -143,6 +155,11 @@ class StoredGrants:
         values = {"grant_id": grant_id}
         row = self._store.first(_FIND_GRANT, values) if tx is None else _FIND_GRANT.first(tx, values)
         return None if row is None else _grant(row)
+
+    def find_live_grant(self, grant_id: str) -> LiveGrant | None:
+        """The grant as access tokens need it, or None: revoked, or there is none."""
+        row = self._store.first(_FIND_LIVE, {"grant_id": grant_id})
+        return None if row is None else LiveGrant(*row)
 
     def revoke_grant(self, tx: Connection, grant_id: str, *, now: datetime) -> None:
         """Kill the grant: its code, its refresh tokens and, at introspection and userinfo, its access tokens."""

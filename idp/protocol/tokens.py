@@ -22,7 +22,7 @@ from idp.db import Store
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing, half_hash
 from idp.protocol.sealing import ClientKeySource, Sealing
-from idp.protocol.stored_grants import GrantRow, RefreshRow, StoredGrants, digest_token
+from idp.protocol.stored_grants import GrantRow, LiveGrant, RefreshRow, StoredGrants, digest_token
 from idp.protocol.subjects import (
     Subject,
     SubjectSource,
@@ -54,7 +54,7 @@ class ActiveToken:
     """An access token that may be used now: what it says, and what stands behind it."""
 
     claims: dict[str, Any]
-    grant: GrantRow | None
+    grant: LiveGrant | None
     """None where the client acts for itself; then there is no person either."""
     subject: Subject | None
 
@@ -242,8 +242,8 @@ class Tokens(StoredGrants):
             raise InvalidToken("revoked")
         if claims.get("sub") == claims.get("client_id"):
             return ActiveToken(claims, None, None)
-        grant = self.find_grant(jti[:_GRANT_ID_LENGTH])
-        if grant is None or grant.revoked_at is not None or grant.client_id != claims.get("client_id"):
+        grant = self.find_live_grant(jti[:_GRANT_ID_LENGTH])
+        if grant is None or grant.client_id != claims.get("client_id"):
             raise InvalidToken("revoked")
         subject = self._subjects.find_subject(grant.sub)
         if subject is None:

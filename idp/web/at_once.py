@@ -6,13 +6,14 @@ Most sign-ins end here: another application of the same person. What needs a pag
 from collections.abc import Iterable
 from http.client import responses
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 from flask import Flask
 from werkzeug.http import parse_cookie
 
 from idp import audit
 from idp.policy import PARAMETER_COUNT_MAX
-from idp.protocol.errors import OAuth2Error
+from idp.protocol.errors import InteractionGone, OAuth2Error
 from idp.web.browser import FOUND, BrowserSessions, is_cookie
 from idp.web.current import now
 from idp.web.headers import machine_headers, new_origin
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _PATH = "/oauth/authorize"
 # A request that is pushed, signed or resumed may end in a form_post page, which is known only when it is too late.
-_NOT_HERE = ("request", "interaction=", "posted=", "form_post", "ui_locales=")
+_NOT_HERE = ("request", "interaction", "posted", "form_post", "ui_locales")
 
 
 class _NeedsPage(Exception):
@@ -59,7 +60,11 @@ class AuthorizationsAtOnce:
         if environ.get("PATH_INFO") != _PATH or environ["REQUEST_METHOD"] != "GET":
             return self._behind(environ, start_response)
         query = environ.get("QUERY_STRING", "")
-        if query.count("&") >= PARAMETER_COUNT_MAX or any(each in query for each in _NOT_HERE):
+        if query.count("&") >= PARAMETER_COUNT_MAX:
+            return self._behind(environ, start_response)
+        # Decoded: a letter may be written `%72` wherever it stands.
+        plain = unquote_plus(query)
+        if any(each in plain for each in _NOT_HERE):
             return self._behind(environ, start_response)
         interface: Any = self._app.session_interface
         cookies = parse_cookie(environ.get("HTTP_COOKIE"))
@@ -95,7 +100,7 @@ class AuthorizationsAtOnce:
             decision = self._protocol.authorizations.begin(
                 query, authentication=authentication, browser=_need_page, now=at, browser_state=state
             )
-        except (_NeedsPage, OAuth2Error):
+        except (_NeedsPage, OAuth2Error, InteractionGone):
             return None
         # Without a form_post in the query and without a pushed request there is no other answer.
         assert isinstance(decision, ProtocolResponse)  # noqa: S101

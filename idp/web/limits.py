@@ -2,11 +2,18 @@
 
 from collections.abc import Iterable
 from io import BytesIO
-from threading import Semaphore
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO
 
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, ServiceUnavailable, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    NotFound,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+)
 
 from idp.policy import BODIES_AWAITED_MAX, FORM_BODY_MAX, PARAMETER_COUNT_MAX, REQUESTS_AT_ONCE, RETRY_AFTER
 from idp.web.errors import wants_json
@@ -16,6 +23,8 @@ if TYPE_CHECKING:
 
 FORM = "application/x-www-form-urlencoded"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_LENGTH_DIGITS_MAX = 20
+"""RFC 9110 section 8.6 sets no limit; leading zeros are digits too, and Python reads no more than 4,300 of them."""
 
 
 class WholeBodies:
@@ -26,46 +35,64 @@ class WholeBodies:
 
     A body of unknown length, as chunks come, is given one. Werkzeug would cut such a body off at the limit and go on
     with what is left of it: no more than may be is read, and what is too long says so from here on, as if it had come
-    with its length.
+    with its length. What ends before its length is no whole request, and nothing of it is acted on.
     """
 
     def __init__(self, app: Flask, behind: "WSGIApplication") -> None:
         self._app = app
         self._behind = behind
-        self._at_work = Semaphore(REQUESTS_AT_ONCE)
-        self._awaited = Semaphore(BODIES_AWAITED_MAX)
+        self._at_work = _places(REQUESTS_AT_ONCE)
+        self._awaited = _places(BODIES_AWAITED_MAX)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        refusal = self._await_body(environ) if environ["REQUEST_METHOD"] in _BODY_METHODS else None
-        with self._at_work:
+        # Werkzeug takes a method in any case, and reads the body of `post` as it does that of `POST`.
+        refusal = self._await_body(environ) if environ["REQUEST_METHOD"].upper() in _BODY_METHODS else None
+        self._at_work.get()
+        try:
             if refusal is None:
                 return self._behind(environ, start_response)
             with self._app.request_context(environ):
                 response = self._app.make_response(self._app.handle_user_exception(refusal))
                 return self._app.process_response(response)(environ, start_response)
+        finally:
+            self._at_work.put(None)
 
-    def _await_body(self, environ: "WSGIEnvironment") -> ServiceUnavailable | None:
+    def _await_body(self, environ: "WSGIEnvironment") -> HTTPException | None:
         length = environ.get("CONTENT_LENGTH")
         if not length:
             # Other servers than ours may not say where such a body ends: then there is none.
             expected = FORM_BODY_MAX + 1 if environ.get("wsgi.input_terminated") else 0
-        elif length.isascii() and length.isdecimal() and int(length) <= FORM_BODY_MAX:
+        elif not (length.isascii() and length.isdecimal() and len(length) <= _LENGTH_DIGITS_MAX):
+            return BadRequest()
+        elif int(length) <= FORM_BODY_MAX:
             expected = int(length)
         else:
             return None  # refused for what it says of itself, unread
         body = b""
         if expected:
-            if not self._awaited.acquire(blocking=False):
+            try:
+                self._awaited.get_nowait()
+            except Empty:
                 return ServiceUnavailable(retry_after=int(RETRY_AFTER.total_seconds()))
             try:
                 body = _read(environ["wsgi.input"], expected)
             finally:
-                self._awaited.release()
+                self._awaited.put(None)
+        if length and len(body) < expected:
+            return BadRequest()  # RFC 9112 section 8: incomplete
         environ["wsgi.input"] = BytesIO(body)
         if not length:
             environ["CONTENT_LENGTH"] = str(len(body))
             environ.pop("HTTP_TRANSFER_ENCODING", None)
         return None
+
+
+def _places(number: int) -> "SimpleQueue[None]":
+    """So many places, to be taken and put back: what a Semaphore does, without Python's own locks around it."""
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(number):
+        places.put(None)
+    return places
 
 
 def _read(stream: BinaryIO, most: int) -> bytes:
@@ -90,6 +117,12 @@ def install(app: Flask) -> None:
             # Gone before the page that says so looks for a language in it.
             request.query_string = b""
             raise BadRequest from error
+
+    @app.before_request
+    def refuse_other_spellings() -> None:
+        # Werkzeug takes `//login` and `/%2Flogin` for `/login`; what stands before us, and our own counts, do not.
+        if request.environ.get("PATH_INFO", "").startswith("//"):
+            raise NotFound
 
     @app.before_request
     def refuse_excess() -> None:

@@ -34,6 +34,8 @@ _CONDITIONS = (
     "HTTP_RANGE",
 )
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
 Door = Callable[[ProtocolRequest, datetime], ProtocolResponse]
 
 
@@ -127,7 +129,7 @@ def metadata_answer(services: "Services") -> ProtocolResponse:
 
 def encode(answer: ProtocolResponse) -> bytes:
     """The JSON of an answer, as it is sent."""
-    return json.dumps(answer.body, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(answer.body).encode()
 
 
 def _read(environ: "WSGIEnvironment") -> ProtocolRequest | None:

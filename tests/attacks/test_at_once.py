@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.journeys import Page, Person, read
-from tests.rig import Account, Rig, at_once, two_workers_work
+from tests.rig import QUESTION, Account, Rig, at_once, two_workers_work
 from tests.serving import make_password
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks-2"), pytest.mark.timeout(240)]
@@ -119,6 +119,27 @@ def test_of_a_link_a_question_and_an_open_form_at_once_one_wins(rig: Rig) -> Non
     assert screens["signin"] == 1
     assert screens["link-dead"] + screens[BUSY] == 9
     assert rig.provider.count_audit(RESET, account.username) == 1
+
+
+@pytest.mark.spec("W-4", "R-4", "P-16")
+@pytest.mark.parametrize("section", ["password", "question"])
+def test_six_devices_that_change_it_at_once_are_no_fault(rig: Rig, section: str) -> None:
+    account, calls = rig.add(), []
+    for number in range(6):
+        person, new = rig.person(), make_password()
+        person.try_password(account.username, account.password)
+        more = {"new_password": new, "new_password_repeat": new}
+        if section == "question":
+            more = {"question": QUESTION, "new_answer": f"Mercedes la {number}"}
+        page = person.visit(f"/account/{section}")
+        calls.append(post(person, page, f"form-{section}", current_password=account.password, **more))
+    screens = Counter(at_once(calls))
+    changed = rig.provider.count_audit(f"account:{section}:change", account.username)
+    # One after another, each may change the question; a new password leaves nobody else who could.
+    assert changed == 1 if section == "password" else 1 <= changed <= 6
+    # Whose session ended meanwhile comes to sign in; who typed what is the current password no more is told there.
+    assert set(screens) <= {"account", "signin", page.screen, BUSY}
+    assert screens["account"] >= changed
 
 
 @pytest.mark.spec("C-3", "D-44")

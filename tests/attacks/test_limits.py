@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -116,6 +117,36 @@ def test_a_form_in_chunks_is_read_like_any_other(rig: Rig) -> None:
     ]
     assert answers[0] == answers[1]
     assert answers[0]["error"] != "invalid_request"
+
+
+@pytest.mark.spec("P-16", "O-4")
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("path", ["/login", "/oauth/token", "/oauth/authorize"])
+@pytest.mark.parametrize(
+    ("length", "status"), [("5", {303, 400}), ("0" * 15 + "5", {303, 400}), ("0" * 5000 + "5", {400})]
+)
+def test_a_length_may_be_written_in_any_number_of_digits(rig: Rig, path: str, length: str, status: set[int]) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: {length}\r\n\r\n"
+    assert _answer(rig, head, [b"a=b&c"]) in status
+
+
+@pytest.mark.spec("P-16", "L-2")
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("missing", [0, 1, 40])
+def test_a_form_that_ends_too_early_is_not_acted_on(rig: Rig, missing: int) -> None:
+    """RFC 9112 section 8: who sent it may have been cut off in the middle of any value."""
+    person, account = rig.person(), rig.add()
+    form = person.visit("/login").forms["form-signin"].values
+    body = urlencode({**form, "username": account.username, "password": account.password}).encode()
+    cookies = "; ".join(f"{name}={value}" for name, value in person.http.cookies.items())
+    head = f"POST /login HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nContent-Type: {FORM}\r\n"
+    with socket.create_connection(("127.0.0.1", rig.provider.port), 20, (rig.address(), 0)) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body) + missing}\r\n\r\n".encode() + body)
+        if missing:
+            connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            assert int(answer.readline().split()[1]) == (400 if missing else 303)
+    assert rig.provider.count_audit("account:signin:success", account.username) == (0 if missing else 1)
 
 
 @pytest.mark.spec("O-4")

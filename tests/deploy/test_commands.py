@@ -44,7 +44,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 def read(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     """The command and its options, as the command line understands them."""
     name, *rest = arguments
-    command = cli.commands[name]
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
     with command.make_context(name, rest, parent=click.Context(cli)) as context:
         return name, context.params
 

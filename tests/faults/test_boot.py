@@ -26,7 +26,7 @@ def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(folder)
     for name in [name for name in os.environ if name.startswith("IDP_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("granian.Granian.serve", lambda *_arguments: sys.exit(0))
+    monkeypatch.setattr("granian.Granian.serve", lambda *_arguments, **_named: sys.exit(0))
     monkeypatch.setattr(sys, "argv", ["idp", "serve", "--workers", "1"])
 
     def run(**settings: str) -> tuple[int, str]:
@@ -49,6 +49,18 @@ def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 def test_with_nothing_wrong_it_serves(serve: Serve) -> None:
     assert serve()[0] == 0
     assert serve(IDP_REDIS_URL="redis://127.0.0.1:6379/0")[0] == 0
+
+
+def test_it_is_made_once_for_all_workers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def give_to_two_workers(*_arguments: object, target_loader: Callable[[], object], **_named: object) -> None:
+        given.extend((target_loader(), target_loader()))
+        sys.exit(0)
+
+    monkeypatch.setattr("granian.Granian.serve", give_to_two_workers)
+    assert serve()[0] == 0
+    assert given[0] is given[1]
 
 
 @pytest.mark.spec("F-17", "O-1", "D-75")

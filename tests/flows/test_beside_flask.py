@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from flask import Flask
+from sqlalchemy import delete
 from werkzeug.test import Client as Caller
 from werkzeug.test import TestResponse
 
@@ -15,6 +16,8 @@ from idp.accounts.attempts import Attempt
 from idp.db import StoreUnavailable
 from idp.policy import SESSION_IDLE_LIFETIME
 from idp.protocol.clients import Client, Registration
+from idp.protocol.details import ClientDetails
+from idp.protocol.models import ClientRecord
 from tests.flows.conftest import ISSUER, PASSWORD, USERNAME, House
 
 REDIRECT = "https://app.example/cb"
@@ -203,6 +206,55 @@ def test_an_authorization_request_gets_the_same_answer(
         said = [parse_qs(place.query) for place in places]
         assert said[0].keys() == said[1].keys()
         assert said[0]["iss"] == [ISSUER]
+
+
+@pytest.mark.spec("P-4", "P-16")
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ("response_mode=query", 303),
+        ("response_mode=form_post", 200),
+        ("response_mode=form%5Fpost", 200),
+        ("%72esponse_mode=form_%70ost", 200),
+        ("reques%74_uri=urn%3Aietf%3Aparams%3Aoauth%3Arequest_uri%3Anone", 400),
+        ("%69nteraction=none", 400),
+        ("poste%64=none", 400),
+        ("interaction", 400),
+    ],
+)
+def test_a_request_is_the_same_however_its_letters_are_written(house: House, more: str, status: int) -> None:
+    """RFC 3986 section 6.2.2.2: `%72` is an `r`."""
+    client, _ = house.services.protocol.clients.add(
+        Registration(
+            client_name="Antigua",
+            redirect_uris=(REDIRECT,),
+            scopes=("openid", "profile"),
+            first_party=True,
+            profile="compat",
+            details=ClientDetails(response_modes=("form_post",)),
+        ),
+        now=datetime.now(UTC),
+    )
+    browser = sign_in(house)
+    whole = browser.get(f"{query(client)}&{more}")
+    with flask_alone(house):
+        flask = browser.get(f"{query(client)}&{more}")
+    assert whole.status_code == flask.status_code == status
+
+
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_client_that_another_process_has_removed_gets_no_code(house: House, site: Client, removed: bool) -> None:
+    """This process has the client as it was for a second longer."""
+    browser = sign_in(house)
+    assert browser.get(query(site)).status_code == 303
+    if removed:
+        with house.services.store.write() as tx:
+            tx.execute(delete(ClientRecord).where(ClientRecord.client_id == site.client_id))
+    answers = [browser.get(query(site))]
+    with flask_alone(house):
+        answers.append(browser.get(query(site)))
+    assert [answer.status_code for answer in answers] == [400 if removed else 303] * 2
 
 
 @pytest.mark.spec("P-7")

@@ -5,7 +5,9 @@ import time
 from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
@@ -15,7 +17,7 @@ from idp import policy
 from tests.journeys import Page, Person, parameters, read
 from tests.nodes.house import ManyNodes
 from tests.rig import Rig, at_once
-from tests.serving import make_password
+from tests.serving import Client, make_password
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("nodes"), pytest.mark.timeout(240)]
 
@@ -257,3 +259,27 @@ def test_a_client_changed_at_one_node_is_changed_at_the_other_within_the_stated_
     time.sleep(policy.CLIENT_CACHE_LIFETIME.total_seconds() + 0.1)
     with nodes.proxy.through("b"):
         assert rig.call("/oauth/token", made, grant_type="client_credentials")[0] == 401
+
+
+@pytest.mark.spec("O-5", "S-5")
+def test_a_client_is_removed_while_its_tokens_are_refreshed(rig: Rig, nodes: ManyNodes) -> None:
+    """Neither waits for the other's rows: a refresh goes through or is refused, and the command ends well."""
+    account, person = rig.add(), rig.person()
+    for turn in range(3):
+        client = rig.provider.add_client(
+            f"Pasajera {turn}",
+            *(rig.own.redirect_uri, "--first-party", "--grant", "authorization_code", "--grant", "refresh_token"),
+            *("--scope", "openid", "--scope", "offline_access"),
+        )
+        families = [rig.tokens(person, account, client, scope="openid offline_access") for _ in range(6)]
+
+        def go_on(tokens: dict[str, Any], client: Client = client) -> int:
+            status = 200
+            while status == 200:
+                status, tokens = rig.refresh(tokens, client)
+            return status
+
+        with ThreadPoolExecutor(len(families)) as pool:
+            ends = [pool.submit(go_on, family) for family in families]
+            rig.provider.idp("client", "remove", client.client_id)
+            assert {end.result(30) for end in ends} <= {400, 401}

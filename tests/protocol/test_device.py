@@ -2,12 +2,15 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from idp import policy
-from idp.protocol.clients import Client
+from idp.db import Store
+from idp.protocol.clients import Client, Clients
 from idp.protocol.errors import AccessDenied, DeviceCodeUnknown, TooManyCodes
 from idp.protocol.messages import ProtocolRequest
 from idp.protocol.profiles import DEVICE_CODE
@@ -91,6 +94,20 @@ def test_an_approved_device_gets_the_tokens_once(house: House) -> None:
     assert house.is_active(client, body["refresh_token"])
     refreshed = house.post("token", client, grant_type="refresh_token", refresh_token=body["refresh_token"])
     assert refreshed.status == 200
+
+
+@pytest.mark.spec("P-16")
+def test_the_device_of_a_client_that_another_process_has_removed_gets_nothing(house: House, tmp_path: Path) -> None:
+    client = _client(house)
+    begun = _begin(house, client)
+    house.server.devices.enter(begun["user_code"], browser=house.browser, address="192.0.2.7", now=house.now)
+    elsewhere = Store(create_engine(f"sqlite:///{tmp_path}/idp.db"))
+    Clients(elsewhere).remove(client.client_id, now=house.now)
+    elsewhere.engine.dispose()
+    with pytest.raises(DeviceCodeUnknown):
+        house.server.devices.decide(
+            begun["user_code"], allow=True, browser=house.browser, authentication=house.authentication, now=house.now
+        )
 
 
 @pytest.mark.spec("P-7", "D-16")

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from sqlalchemy import Connection, delete
 
 from idp.protocol.messages import ProtocolRequest
+from idp.protocol.models import ClientRecord
+from idp.protocol.stored_grants import GrantRow, StoredGrants
 from tests.protocol.conftest import House
 
 
@@ -211,3 +214,29 @@ def test_no_token_outlives_its_client(house: House, grant_type: str) -> None:
     assert house.is_active(reader, body["access_token"])
     house.server.clients.remove(client.client_id, now=house.now)
     assert not house.is_active(reader, body["access_token"])
+
+
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize("removed", [True, False])
+@pytest.mark.parametrize("grant_type", ["authorization_code", "refresh_token"])
+def test_a_client_that_is_removed_while_it_is_served_gets_no_token(
+    house: House, grant_type: str, removed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL lets the removal end between two statements of the redemption."""
+    client = house.client()
+    code = house.code(client, scope="openid offline_access")
+    spent = house.tokens(client)["refresh_token"]
+    add = StoredGrants.add_refresh_token
+
+    def late(own: StoredGrants, tx: Connection, grant: GrantRow, *rest: Any, **more: Any) -> str | None:
+        if removed:
+            tx.execute(delete(ClientRecord).where(ClientRecord.client_id == client.client_id))
+        return add(own, tx, grant, *rest, **more)
+
+    monkeypatch.setattr(StoredGrants, "add_refresh_token", late)
+    if grant_type == "refresh_token":
+        response = house.post("token", client, grant_type=grant_type, refresh_token=spent)
+    else:
+        response = house.redeem(client, code)
+    assert response.body is not None
+    assert (response.status, response.body.get("error")) == ((400, "invalid_grant") if removed else (200, None))

@@ -1,8 +1,11 @@
 """Password and secret question in the account area: nothing changes without the current password."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from idp.accounts.errors import PasswordRefused, PasswordRule, UsernameLocked
+from idp.accounts.errors import PasswordExpired, PasswordRefused, PasswordRule, PermitGone, UsernameLocked
+from idp.accounts.permits import Means, Permit
 from tests.web.account_doors import Doors
 from tests.web.conftest import PASSWORD, Page, Visitor, fields
 
@@ -97,4 +100,21 @@ def test_only_questions_of_the_catalogue_are_taken(person: Visitor, doors: Doors
     page = person.get("/account/question")
     typed = {"current_password": PASSWORD, "question": "mother", "new_answer": "Trompo azul"}
     assert person.post("/account/question", fields(page, **typed)).status == 400
+    assert doors.own.told == []
+
+
+@pytest.mark.spec("P-16")
+@pytest.mark.parametrize(
+    "refusal", [PermitGone(), PasswordExpired(Permit("id-1", "x", 0, Means.EXPIRED, datetime.max.replace(tzinfo=UTC)))]
+)
+@pytest.mark.parametrize("section", ["password", "question"])
+def test_an_account_that_changes_meanwhile_is_no_fault(
+    person: Visitor, doors: Doors, section: str, refusal: Exception
+) -> None:
+    """Two tabs, or a second press: one of them came first, and says so on the page that both lead to."""
+    form = {"new_password": NEW, "new_password_repeat": NEW, "question": "concert", "new_answer": "Café Tacvba"}
+    page = person.get(f"/account/{section}")
+    doors.own.refusal = refusal
+    refused = person.post(f"/account/{section}", fields(page, current_password=PASSWORD, **form))
+    assert (refused.status, refused.response.location) == (303, "/account")
     assert doors.own.told == []

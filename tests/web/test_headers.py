@@ -163,7 +163,8 @@ def test_a_page_form_is_taken_in_one_way_only(visitor: Visitor) -> None:
 
 @pytest.mark.spec("D-68")
 @pytest.mark.parametrize(
-    "address", ["//evil.example/login", "/login/", "/LOGIN", "/login;x", "/%2e%2e/login", "/login//"]
+    "address",
+    ["//evil.example/login", "//login", "///login", "/login/", "/LOGIN", "/login;x", "/%2e%2e/login", "/login//"],
 )
 def test_other_spellings_of_an_address_lead_nowhere(visitor: Visitor, address: str) -> None:
     page = visitor.get("/", environ_overrides={"PATH_INFO": address}, headers={"Host": "evil.example"})

@@ -92,6 +92,20 @@ def test_so_do_the_pages_of_the_account(person: Visitor, doors: Doors, section: 
     assert doors.own.told == []
 
 
+@pytest.mark.spec("P-16", "W-9")
+@pytest.mark.parametrize(
+    ("client_id", "address"), [("mailbox", "/account/applications/mailbox"), ("gone", "/account/applications")]
+)
+def test_so_does_an_application_that_was_removed_in_another_tab(
+    person: Visitor, doors: Doors, client_id: str, address: str
+) -> None:
+    refused = person.post(f"/account/applications/{client_id}", {"csrf_token": "old"})
+    again = led_to(person, refused)
+    assert (refused.status, again.status, again.address, NOTICE in again) == (400, 200, address, True)
+    assert NOTICE not in person.get(address)
+    assert doors.consents.revoked == []
+
+
 def test_a_stale_wish_to_stay_leaves_no_notice_behind(person: Visitor) -> None:
     assert person.post("/account/extend", {"csrf_token": "old"}).status == 400
     assert NOTICE not in person.get("/account")

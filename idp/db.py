@@ -154,8 +154,8 @@ class Store:
         try:
             with self.engine.connect().execution_options(**options) as connection:
                 yield connection
-        except _FAILURES as error:
-            _raise_unavailable(error)
+        except self._failures as error:
+            self._raise_unavailable(error)
             raise
 
     @contextmanager

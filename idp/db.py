@@ -149,6 +149,16 @@ class Store:
             self._is_unanswered = lambda error: _is_unanswered(error) or postgresql.is_unanswered(error)
 
     @contextmanager
+    def own_connection(self, **options: Any) -> Iterator[Connection]:
+        """A connection with these execution options, for whoever does something else than a request does."""
+        try:
+            with self.engine.connect().execution_options(**options) as connection:
+                yield connection
+        except self._failures as error:
+            self._raise_unavailable(error)
+            raise
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         own: Connection | None = getattr(self._inside, "connection", None)
         try:

@@ -43,5 +43,9 @@ def is_current(present: str | None) -> bool:
     A migration that this release does not know is a later one: during an upgrade the old release works on the new
     tables (F-12).
     """
-    head, known = _known()
-    return present == head or (present is not None and present not in known)
+    return present == newest() or is_later(present)
+
+
+def is_later(present: str | None) -> bool:
+    """Whether the migration `present` is one that this release does not know."""
+    return present is not None and present not in _known()[1]

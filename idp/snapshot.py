@@ -40,7 +40,10 @@ class Contents:
 
 
 def take(store: Store, folder: Path) -> Contents:
-    """Write a copy into the empty `folder`; servers go on meanwhile. `SnapshotProblem` where there are no tables."""
+    """Write a copy into the empty `folder`; servers go on meanwhile.
+
+    Raises `SnapshotProblem` where there are no tables, `StoreUnavailable` where the database does not answer.
+    """
     name = store.engine.dialect.name
     revision, rows = _take_sqlite(store, folder) if name == "sqlite" else _take_postgresql(store, folder)
     return Contents(name, revision, rows)
@@ -178,7 +181,7 @@ def fill(connection: Connection, folder: Path, rows: dict[str, int]) -> None:
 def _take_postgresql(store: Store, folder: Path) -> tuple[str, dict[str, int]]:
     rows: dict[str, int] = {}
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with store.engine.connect().execution_options(**options) as connection, connection.begin():
+    with store.own_connection(**options) as connection, connection.begin():
         _without_deadline(connection)
         inspector = inspect(connection)
         if not inspector.has_table("alembic_version"):

@@ -169,7 +169,8 @@ def _check_outbox(services: Services) -> Findings:
 
 def _check_disk(services: Services) -> Findings:
     database = _sqlite_path(services)
-    for folder in {each for each in (services.settings.keys_dir, database and database.parent) if each}:
+    folders = (services.settings.keys_dir, database and database.parent)
+    for folder in dict.fromkeys(each for each in folders if each):
         if not folder.exists():
             continue
         usage = shutil.disk_usage(folder)

@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 import click
 from flask import Flask
 
-from idp import audit, policy
+from idp import audit, policy, schema
 from idp.app import observe
-from idp.cli.terminal import migrate, now, open_app
+from idp.cli.terminal import migrate, migrate_back, now, open_app
 from idp.sqlite import make_private
 from idp.web import health, observing
 from idp.web.current import EXTENSION
@@ -27,12 +27,28 @@ from idp.wiring import Services
 
 
 @click.command()
-def init() -> None:
-    """Make keys and tables. Running it again changes nothing."""
+@click.option(
+    "--back-to",
+    metavar="REVISION",
+    help="Undo the migrations after this one, and what they hold: once every node is of the release before.",
+)
+def init(back_to: str | None) -> None:
+    """Make keys and tables. Running it again changes nothing.
+
+    Tables of a later release are left as they are: this one works on them.
+    """
     app = open_app()
     services: Services = app.extensions[EXTENSION]
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    migrate(app)
+    if back_to is not None:
+        migrate_back(app, back_to)
+        click.echo(f"tables are those of {schema.find_present(services.store)}")
+        return
+    # A node of the release before that starts anew while an upgrade is under way, or after it was taken back.
+    if schema.is_later(present := schema.find_present(services.store)):
+        click.echo(f"tables are those of a later release, {present}: left as they are")
+    else:
+        migrate(app)
     make_private(services.settings.database_url, mend=True)
     moment = now()
     made = services.keys.ensure(moment)

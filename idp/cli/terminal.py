@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -52,16 +53,32 @@ def know_migrations(app: Flask) -> None:
 def migrate(app: Flask, revision: str = "head", *, connection: Any = None) -> None:
     """Bring the tables up to this revision, in the transaction of `connection` where one is given.
 
-    Raises `StoreUnavailable`.
+    Raises `StoreUnavailable`; says so and ends where this release does not know the revision.
     """
     from alembic import command
+
+    _run(app, command.upgrade, revision, connection)
+
+
+def migrate_back(app: Flask, revision: str) -> None:
+    """Take away what the migrations after this revision have added, as `migrate` brings it."""
+    from alembic import command
+
+    _run(app, command.downgrade, revision, None)
+
+
+def _run(app: Flask, change: Callable[[Any, str], None], revision: str, connection: Any) -> None:
+    from alembic.util import CommandError
 
     know_migrations(app)
     with app.app_context():
         config = app.extensions["migrate"].migrate.get_config()
         if connection is not None:
             config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        try:
+            change(config, revision)
+        except CommandError as error:
+            fail(f"these migrations cannot be run by this release: {error}")
 
 
 def show(value: Any, as_json: bool) -> None:

@@ -1,18 +1,23 @@
 """The examples of `deploy/` are what the programs that read them take, and what the server knows."""
 
+import os
 import re
 import shutil
 import subprocess
+import time
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import trustme
 import yaml
 
 from idp import policy
 from idp.settings import Settings
+from tests.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -37,7 +42,9 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def tls(tmp_path: Path) -> Path:
     """A folder with a certificate and its key."""
-    made = trustme.CA().issue_cert("cuenta.example.com")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    made = authority.issue_cert("cuenta.example.com", "127.0.0.1")
     folder = tmp_path / "tls"
     folder.mkdir()
     made.private_key_pem.write_to_path(str(folder / "privkey.pem"))
@@ -131,20 +138,76 @@ def test_nginx_takes_its_example(tls: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_apache_takes_its_example(tls: Path, tmp_path: Path) -> None:
-    apache, modules = shutil.which("apache2") or shutil.which("/usr/sbin/apache2"), Path("/usr/lib/apache2/modules")
-    if apache is None or not modules.is_dir():
+def test_the_command_line_beside_the_units_has_their_settings_and_the_callers_before_them(tmp_path: Path) -> None:
+    (tmp_path / "llavero.env").write_text(
+        "# ours\nIDP_ISSUER=https://a.example\nIDP_DATABASE_URL='postgresql://a/a?b&c'\n"
+    )
+    text = (DEPLOY / "systemd/llavero-idp").read_text()
+    text = text.replace("/etc/llavero", str(tmp_path)).replace("/var/lib/llavero", str(tmp_path))
+    (tmp_path / "llavero-idp").write_text(re.sub(r"exec setpriv .*", "env", text))
+
+    def settings(**environment: str) -> set[str]:
+        done = subprocess.run(
+            ["sh", str(tmp_path / "llavero-idp")], env=environment, capture_output=True, text=True, check=True
+        )
+        return {line for line in done.stdout.splitlines() if line.startswith("IDP_")}
+
+    assert settings() == {"IDP_ISSUER=https://a.example", "IDP_DATABASE_URL=postgresql://a/a?b&c"}
+    assert settings(IDP_DATABASE_URL="postgresql://a/it's empty?b&c") == {
+        "IDP_ISSUER=https://a.example",
+        "IDP_DATABASE_URL=postgresql://a/it's empty?b&c",
+    }
+
+
+@pytest.fixture
+def apache(tls: Path, tmp_path: Path) -> list[str]:
+    """The command that runs Apache with its example on the ports of `tmp_path/ports`, before nodes that are away."""
+    program, modules = shutil.which("apache2") or shutil.which("/usr/sbin/apache2"), Path("/usr/lib/apache2/modules")
+    if program is None or not modules.is_dir():
         pytest.skip("Apache is missing: apt-get install apache2")
     text = (DEPLOY / "apache/llavero.conf").read_text()
     wanted = re.findall(
         r"[a-z_0-9]+", re.sub(r"[\n#]", " ", text[text.index("Modules:") + 8 : text.index(": a2enmod")])
     )
+    plain, secure = free_port(), free_port()
+    (tmp_path / "ports").write_text(f"{plain} {secure}")
     own = [f"LoadModule {name}_module {modules}/mod_{name}.so" for name in ("mpm_event", "authz_core", *wanted)]
-    own += ["Listen 127.0.0.1:80", "Listen 127.0.0.1:443", f"ErrorLog {tmp_path}/error.log", f"PidFile {tmp_path}/pid"]
+    own += [f"Listen 127.0.0.1:{plain}", f"Listen 127.0.0.1:{secure}", f"ErrorLog {tmp_path}/error.log"]
+    own += [f"PidFile {tmp_path}/pid", f"DefaultRuntimeDir {tmp_path}", f"DocumentRoot {tmp_path}"]
+    if os.geteuid() == 0:
+        own += ["User www-data", "Group www-data"]
     text = text.replace("/etc/llavero/tls", str(tls)).replace("${APACHE_LOG_DIR}", str(tmp_path))
+    text = re.sub(r"http://10\.0\.0\.1[12]:8000", f"http://127.0.0.1:{free_port()}", text)
+    text = text.replace("*:80>", f"*:{plain}>").replace("*:443>", f"*:{secure}>")
     (tmp_path / "httpd.conf").write_text("\n".join([f"ServerRoot {tmp_path}", *own, text]))
-    done = run(apache, "-t", "-f", str(tmp_path / "httpd.conf"), cwd=tmp_path)
+    return [program, "-f", str(tmp_path / "httpd.conf")]
+
+
+@pytest.mark.enable_socket
+def test_apache_takes_its_example(apache: list[str], tmp_path: Path) -> None:
+    done = run(*apache, "-t", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.enable_socket
+@pytest.mark.spec("O-3")
+def test_apache_lets_nobody_ask_a_node_for_its_health_or_figures(apache: list[str], tmp_path: Path) -> None:
+    port = (tmp_path / "ports").read_text().split()[1]
+    process = subprocess.Popen([*apache, "-D", "FOREGROUND"], cwd=tmp_path)
+    try:
+        until = time.monotonic() + 20
+        found: dict[str, int] = {}
+        while not found and time.monotonic() < until:
+            with suppress(requests.ConnectionError):
+                for path in ("/health/ready", "/metrics", "/login"):
+                    url = f"https://127.0.0.1:{port}{path}"
+                    found[path] = requests.get(url, verify=str(tmp_path / "ca.pem"), timeout=10).status_code
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.wait(20)
+    # Whatever is passed on finds nobody.
+    assert found == {"/health/ready": 404, "/metrics": 404, "/login": 503}
 
 
 def test_systemd_takes_its_units(tmp_path: Path) -> None:

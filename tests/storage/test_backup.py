@@ -348,6 +348,15 @@ def test_a_place_that_takes_no_file_is_said_in_one_line(place: Path) -> None:
     assert run_here(["backup", "one.backup"], folder=place, environment=environment).exit_code == 0
 
 
+def test_a_database_that_does_not_answer_is_said_in_one_line(place: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name.startswith("IDP_")}
+    away = environment | {"IDP_DATABASE_URL": f"postgresql+psycopg://llavero@/llavero?host={place}/nowhere"}
+    done = run_here(["backup", "one.backup"], folder=place, environment=away)
+    assert (done.exit_code, done.output, done.errors.count("\n")) == (1, "", 1)
+    assert "does not answer" in done.errors
+    assert run_here(["backup", "one.backup"], folder=place, environment=environment).exit_code == 0
+
+
 @pytest.mark.spec("S-4")
 def test_keys_can_be_left_out(place: Path) -> None:
     good("backup", "with.backup")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from idp import meters
@@ -21,6 +22,8 @@ from idp.web.metrics import Metrics
 from idp.web.observed import OTHER, Observed, endpoint_of
 from tests.web.conftest import SECRET
 
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/operations.md"
 NOW = datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
 
 
@@ -52,10 +55,44 @@ def metrics() -> Iterator[Metrics]:
 
 
 def test_the_page_for_operators_names_each_family_and_no_other(metrics: Metrics) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs/operations.md").read_text()
-    named = set(re.findall(r"`(llavero_[a-z_]+)", page))
+    named = set(re.findall(r"`(llavero_[a-z_]+)", PAGE.read_text()))
     text = metrics.text(Doors(), NOW).decode()  # type: ignore[arg-type]  # doors in memory
     assert set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) == named
+
+
+def test_each_alarm_asks_for_series_that_there_are(metrics: Metrics) -> None:
+    metrics.request("token", "503", 0.1)
+    metrics.request("signin", "200", 0.1)
+    for event in Event:
+        metrics.count(Counted.EVENT, event.value, 1)
+    for what, label in ((Counted.TOKENS, "any"), (Counted.CAPTCHA, "issued"), (Counted.CAPTCHA, "right")):
+        metrics.count(what, label, 1)
+    for what, label in ((Counted.MAIL, "sent"), (Counted.JOB_FAILURE, "mail")):
+        metrics.count(what, label, 1)
+    for timed in Timed:
+        metrics.time(timed, "mail", 0.1)
+    samples = text_string_to_metric_families(metrics.text(Doors(), NOW).decode())  # type: ignore[arg-type]
+    found = [(each.name, each.labels) for family in samples for each in family.samples]
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/llavero.rules.yaml").read_text())["groups"][0]["rules"]
+    asked = [each for rule in rules for each in re.findall(r"(llavero_\w+)(?:\{([^}]*)\})?", rule["expr"])]
+    assert len(asked) > 20
+    for name, selectors in asked:
+        # Prometheus' own `job` takes the name of ours.
+        wanted = re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', selectors.replace("exported_job", "job"))
+        matching = [
+            labels
+            for known, labels in found
+            if known == name
+            and all(
+                label in labels and (re.fullmatch(value, labels[label]) is not None) is (how != "!=")
+                for label, how, value in wanted
+            )
+        ]
+        assert matching, (name, selectors)
+    # And each figure of the table that has an alarm has it here.
+    table = re.findall(r"^\| (`llavero.*?) \|.*?\| (.*?) \|$", PAGE.read_text(), re.MULTILINE)
+    alarming = {name for first, alarm in table if alarm.strip() for name in re.findall(r"`(llavero_\w+)", first)}
+    assert {name for name in alarming if not any(each.startswith(name) for each, _ in asked)} == set()
 
 
 def read(metrics: Metrics, doors: Doors | None = None) -> dict[tuple[str, str], float]:

@@ -216,7 +216,7 @@ def test_an_authorization_request_gets_the_same_answer(
         ("response_mode=form_post", 200),
         ("response_mode=form%5Fpost", 200),
         ("%72esponse_mode=form_%70ost", 200),
-        ("reques%74_uri=urn%3Aietf%3Aparams%3Aoauth%3Arequest_uri%3Anone", 400),
+        ("%72equest_uri=urn%3Aietf%3Aparams%3Aoauth%3Arequest_uri%3Anone", 400),
         ("%69nteraction=none", 400),
         ("poste%64=none", 400),
         ("interaction", 400),

@@ -1,7 +1,6 @@
 """A client is removed while its tokens are refreshed: neither waits for the other's rows."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from idp.protocol.clients import Client, Registration
 from idp.protocol.subjects import Authentication
 from idp.settings import Settings
 from idp.web.current import EXTENSION
-from idp.wiring import ProtocolRequest, Services
+from idp.wiring import ProtocolRequest, ProtocolResponse, Services
 from tests.tables import make_tables
 
 FAMILIES, TURNS = 8, 4
@@ -58,7 +57,6 @@ def test_a_client_goes_while_its_tokens_are_refreshed(services: Services) -> Non
     )
     with services.store.read() as connection:
         sub = connection.exec_driver_sql("SELECT id FROM account").scalar_one()
-    refreshed = 0
     for turn in range(TURNS):
         registration = Registration(
             f"Pasajera {turn}",
@@ -69,32 +67,31 @@ def test_a_client_goes_while_its_tokens_are_refreshed(services: Services) -> Non
             scopes=SCOPES,
         )
         client, secret = services.protocol.clients.add(registration, now=now)
-        go = threading.Barrier(FAMILIES + 1)
+        own = {"grant_type": "refresh_token", "client_id": client.client_id, "client_secret": str(secret)}
+        many_came, over = threading.Semaphore(0), threading.Event()
 
         def refresh(
-            token: str, client: Client = client, secret: str | None = secret, go: threading.Barrier = go
-        ) -> tuple[int, int]:
-            go.wait()
-            times = 0
+            token: str,
+            own: dict[str, str] = own,
+            many_came: threading.Semaphore = many_came,
+            over: threading.Event = over,
+        ) -> ProtocolResponse:
             while True:
-                form = {"grant_type": "refresh_token", "refresh_token": token}
-                form |= {"client_id": client.client_id, "client_secret": str(secret)}
-                answer = services.protocol.token(
-                    ProtocolRequest("POST", "", urlencode(form).encode()), datetime.now(UTC)
-                )
-                if answer.status != 200:
-                    return answer.status, times
-                assert answer.body is not None
-                token, times = answer.body["refresh_token"], times + 1
+                form = urlencode({**own, "refresh_token": token}).encode()
+                answer = services.protocol.token(ProtocolRequest("POST", "", form), datetime.now(UTC))
+                if answer.status != 200 or answer.body is None or over.is_set():
+                    return answer
+                token = answer.body["refresh_token"]
+                many_came.release()
 
         with ThreadPoolExecutor(FAMILIES) as pool:
             begun = [pool.submit(refresh, token) for token in add_families(services, client, sub, now)]
-            go.wait()
-            time.sleep(0.1)
-            services.protocol.clients.remove(client.client_id, now=datetime.now(UTC))
-            for each in begun:
-                status, times = each.result(30)
-                # Its grants are gone, or the client itself; nobody was told to come again.
-                assert status in {400, 401}
-                refreshed += times
-    assert refreshed > TURNS * FAMILIES, "it was removed before anybody came"
+            for _ in range(4 * FAMILIES):
+                assert many_came.acquire(timeout=30)
+            try:
+                services.protocol.clients.remove(client.client_id, now=datetime.now(UTC))
+            except BaseException:
+                over.set()
+                raise
+            # Its grants are gone, or the client itself; nobody was told to come again.
+            assert {each.result(30).status for each in begun} <= {400, 401}

@@ -34,7 +34,6 @@ ROOT = Path(__file__).resolve().parent.parent
 IDP = (sys.executable, "-c", "import sys; sys.argv[0] = 'idp'; from idp.cli.main import main; main()")
 """The `idp` command of this very checkout, installed or not."""
 
-TICKS = os.sysconf("SC_CLK_TCK")
 START_WAIT = 30.0
 STOP_WAIT = 30.0
 
@@ -284,14 +283,14 @@ def stop_server(process: subprocess.Popen[bytes]) -> None:
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> dict[int, float]:
-    """User and system time of every process of the server's session, by pid, with that of its ended children."""
+    """Time on a core of every process of the server's session, by pid, to the nanosecond: of the threads it has now."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         # The second field, the name, may hold spaces; what follows its closing bracket does not.
-        with suppress(OSError):  # a process that ended meanwhile
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == process.pid:
-                found[int(stat.parent.name)] = sum(map(int, fields[11:15])) / TICKS
+        with suppress(OSError):  # a process or a thread that ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == process.pid:
+                threads = stat.parent.glob("task/*/schedstat")
+                found[int(stat.parent.name)] = sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
     return found
 
 

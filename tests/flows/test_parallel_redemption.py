@@ -4,7 +4,6 @@ import secrets
 import threading
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPConnection
@@ -15,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.journeys import Person, parameters
+from tests.rig import two_workers_work
 from tests.serving import Client, Provider, provider_in
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("parallel-redemption")]
@@ -156,15 +156,6 @@ def test_tokens_of_a_code_redeemed_once_live(party: RelyingParty) -> None:
     assert party.is_active(tokens["refresh_token"])
     assert party.userinfo_status(tokens["access_token"]) == 200
     assert party.post("/oauth/token", refresh_form(tokens)).status == 200
-
-
-@contextmanager
-def two_workers_work(provider: Provider) -> Iterator[None]:
-    """What happens inside happens in two processes at least, or proves nothing about them."""
-    before = provider.cpu_seconds()
-    yield
-    worked = [pid for pid, spent in provider.cpu_seconds().items() if spent - before.get(pid, 0) > 0.05]
-    assert len(worked) >= 2
 
 
 @pytest.mark.spec("P-7")

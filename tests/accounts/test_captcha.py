@@ -114,7 +114,13 @@ def test_nobody_makes_a_handle(captcha: Captcha, store: Store, now: datetime) ->
 )
 def test_case_and_spaces_do_not_matter(captcha: Captcha, now: datetime, typed: Callable[[str], str]) -> None:
     handle = captcha.issue(BROWSER, now)
-    captcha.take(BROWSER, CaptchaAnswer(handle, typed(captcha.characters(handle))), now)
+    right = captcha.characters(handle)
+    other = ("A" if right[0] != "A" else "B") + right[1:]
+    assert refusal(captcha, BROWSER, CaptchaAnswer(handle, typed(other)), now) is CaptchaProblem.WRONG
+    handle = captcha.issue(BROWSER, now)
+    same = CaptchaAnswer(handle, typed(captcha.characters(handle)))
+    captcha.take(BROWSER, same, now)
+    assert refusal(captcha, BROWSER, same, now) is CaptchaProblem.EXPIRED  # it was taken
 
 
 @pytest.mark.spec("C-6", "D-79")

@@ -1,6 +1,7 @@
 """PostgreSQL crashes, hangs, is migrated, keys rotate, nodes are replaced: all under load."""
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -71,6 +72,7 @@ def test_keys_that_rotate_under_load_fail_nobody(grounds: Grounds, times: int) -
 @pytest.mark.spec("F-12")
 def test_the_schema_grows_and_nodes_are_replaced_under_load(grounds: Grounds) -> None:
     nodes = grounds.nodes
+    before = Counter(nodes.proxy.answered)
     with under_load(grounds.rig) as load:
         load.wait_for_success(since=time.monotonic(), within=WAIT)
         for table in ("account", "authorization_grant", "refresh_token", "ephemeral", "audit_event", "client"):
@@ -80,10 +82,14 @@ def test_the_schema_grows_and_nodes_are_replaced_under_load(grounds: Grounds) ->
         for name in ("a", "b"):
             load.wait_for_success(since=time.monotonic(), within=WAIT)
             nodes.replace_node(name)
+        replaced = Counter(nodes.proxy.answered)
         load.wait_for_success(since=time.monotonic(), within=WAIT)
         for table in ("account", "authorization_grant", "refresh_token", "ephemeral", "audit_event", "client"):
             grounds.database.execute(f'ALTER TABLE "{table}" DROP COLUMN added_later')
         load.wait_for_success(since=time.monotonic(), within=WAIT)
+    since = nodes.proxy.answered - replaced
+    assert {name for name, status in since if status == 200} == {"a", "b"}
+    assert not [status for _, status in nodes.proxy.answered - before if status in {500, 502}]
 
 
 def ready(grounds: Grounds) -> int:

@@ -69,7 +69,9 @@ def test_anything_is_read_or_refused(value: Any) -> None:
         read = ClaimsRequest.parse(json.dumps(value))
     except InvalidRequest:
         return
-    json.dumps([read.to_json(), read.sub, read.essential_acr, read.personal], allow_nan=False)
+    kept = json.dumps(read.to_json(), allow_nan=False)
+    again = ClaimsRequest.from_json(json.loads(kept))
+    assert (again.sub, again.essential_acr, again.personal) == (read.sub, read.essential_acr, read.personal)
 
 
 @pytest.mark.spec("OIDC Core §5.5", "T-5", "D-82")

@@ -321,6 +321,10 @@ FORM_BODY_MAX = 64 * 1024
 REQUESTS_AT_ONCE = 16
 """Requests that one process works on; each may need a connection to the store (`db.engine_options`)."""
 
+COMPUTING_AT_ONCE = 2
+"""Of those, over SQLite, which compute at once while the others wait (`places`). One would do as much work; with two,
+whoever computes for long holds nobody up."""
+
 BODIES_AWAITED_MAX = 1000
 """Requests of one process whose body has not come yet. Each holds a thread that does nothing, about 30 KiB; what comes
 beyond is told to try again, so that whatever has no body is answered all the same (O-6)."""

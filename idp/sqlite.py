@@ -14,9 +14,15 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from idp import meters
+from idp.places import Word, aside
 from idp.prepared import Prepared
 
 _LINGER = 0.003  # seconds; about what one commit takes
+_BUSY_MAX = 10.0
+"""Seconds that a writer waits for another process'."""
+_LOOK_EVERY = 0.001
+"""Seconds. SQLite's own busy handler sleeps longer each time, up to 0.1 s: with two processes at work, that is the
+longest of what a caller waits for."""
 
 
 class CommitFailed(Exception):
@@ -112,6 +118,10 @@ class _Batch:
         driver: Any = self.connection.connection.dbapi_connection
         driver.execute(statement)
 
+    def commit(self) -> None:
+        driver: Any = self.connection.connection.dbapi_connection
+        driver.commit()
+
     def end(self, error: BaseException | None) -> None:
         self.error = error
         self._open.release()
@@ -131,8 +141,7 @@ class _Job:
     def __init__(self, work: Callable[[Connection], Any]) -> None:
         self._work = work
         self._context = copy_context()
-        self._told = threading.Lock()
-        self._told.acquire()
+        self._told = Word()
         self._found: Any = None
         self._error: BaseException | None = None
         self.batch: _Batch | None = None
@@ -143,18 +152,24 @@ class _Job:
     def fail(self, error: BaseException) -> None:
         self._error = error
 
-    def tell(self) -> None:
-        """Once its batch has ended: let the one who sleeps go on."""
+    def settle(self) -> None:
+        """Return once its batch has ended."""
         try:
             if self.batch is not None:
                 self.batch.wait()
         except CommitFailed as error:
             self._error = self._error or error
-        self._told.release()
+
+    def tell(self) -> None:
+        """Let the one who sleeps go on."""
+        self._told.say()
+
+    def wait(self) -> None:
+        """Until it is told."""
+        self._told.wait()
 
     def result(self) -> Any:
         """What the work gave, or raised."""
-        self._told.acquire()
         if self._error is not None:
             raise self._error
         return self._found
@@ -166,10 +181,12 @@ class SharedCommits:
     A commit costs more than all that stands in it. Who gets the turn works in the transaction that is open, inside a
     savepoint of its own, so that its failure undoes its own work only; the last for whom nobody waits commits for
     all. Nobody returns before that commit is on the disk (security.md S-1), and if it fails it fails for all. Threads
-    of one process queue here, fairly; only processes meet in SQLite's busy handler, which sleeps and polls.
+    of one process queue here, fairly; only processes meet in `_begin_immediate`, which looks every millisecond.
 
     The turn going from thread to thread costs as much as a short transaction. Work that is handed over (`apply`) needs
     none of that: one thread, who leads, does what others have handed over meanwhile, and they are woken once.
+
+    Whoever has the turn works beside the places of those who compute (`places`): others wait for it, and it for nobody.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -194,20 +211,21 @@ class SharedCommits:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A transaction of the calling thread."""
-        self._take_turn()
-        try:
-            batch = self._join()
-        except BaseException:
-            self._turn.release()
-            raise
-        try:
-            yield batch.connection
-        except BaseException:
-            self._undo(batch)
+        with aside():
+            self._take_turn()
+            try:
+                batch = self._join()
+            except BaseException:
+                self._turn.release()
+                raise
+            try:
+                yield batch.connection
+            except BaseException:
+                self._undo(batch)
+                self._leave(batch)
+                raise
             self._leave(batch)
-            raise
-        self._leave(batch)
-        batch.wait()
+            batch.wait()
 
     def apply(self, work: Callable[[Connection], Any]) -> Any:
         """What `work` gives, done in a transaction by this thread or another, in this one's context."""
@@ -216,10 +234,13 @@ class SharedCommits:
             self._jobs.append(job)
             leads, self._is_led = not self._is_led, True
         if leads:
-            self._lead()
+            with aside():
+                self._lead(job)
+        else:
+            job.wait()
         return job.result()
 
-    def _lead(self) -> None:
+    def _lead(self, own: _Job) -> None:
         """Do all that was handed over until nothing is left; who comes later leads the next."""
         self._take_turn()
         done: list[_Job] = []
@@ -244,7 +265,9 @@ class SharedCommits:
         else:
             self._leave(self._batch)
         for job in done:
-            job.tell()
+            job.settle()
+            if job is not own:
+                job.tell()
 
     def _take_turn(self) -> None:
         with self._count:
@@ -273,7 +296,7 @@ class SharedCommits:
             time.sleep(_LINGER)
         connection, self._kept = self._kept or self._connect(), None
         try:
-            connection.begin()
+            _begin_immediate(connection.connection.dbapi_connection)
         except BaseException:
             connection.close()
             raise
@@ -285,6 +308,8 @@ class SharedCommits:
         if not is_in_memory(self._engine):  # which is one connection, everybody's
             # Out of the pool: it would hold a place there for good, and only go back when it is to be closed.
             connection.detach()
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute("PRAGMA busy_timeout=0")  # `_begin_immediate` waits instead
         return connection
 
     def _undo(self, batch: _Batch) -> None:
@@ -312,9 +337,10 @@ class SharedCommits:
         self._batch = None
         self._had_company = batch.members > 1
         try:
-            transaction = batch.connection.get_transaction()
-            if error is None and keep and transaction is not None:
-                meters.timed(meters.Timed.COMMIT, transaction.commit)
+            if error is None and keep:
+                # SQLAlchemy knows of a transaction only where it was asked to execute something.
+                transaction = batch.connection.get_transaction()
+                meters.timed(meters.Timed.COMMIT, batch.commit if transaction is None else transaction.commit)
                 self._kept = batch.connection
         except BaseException as failure:  # told to every member, so nothing of it is lost
             error = failure
@@ -340,9 +366,22 @@ def _prepare_connection(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
+    # Where a batch has begun by itself, SQLAlchemy only comes to know of it.
+    driver: Any = connection.connection.dbapi_connection
+    if connection.get_execution_options().get("begin_immediate") and not driver.in_transaction:
+        _begin_immediate(driver)
+
+
+def _begin_immediate(driver: Any) -> None:
     # IMMEDIATE takes the write lock before anything is read: a transaction that reads first and then writes would
     # fail at once with SQLITE_BUSY_SNAPSHOT if another process wrote in between.
-    if connection.get_execution_options().get("begin_immediate"):
-        # By the driver, as in _Batch.run.
-        driver: Any = connection.connection.dbapi_connection
-        driver.execute("BEGIN IMMEDIATE")
+    until = time.monotonic() + _BUSY_MAX
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            # The low byte: there are several reasons to be busy.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(_LOOK_EVERY)

@@ -19,6 +19,7 @@ from typing import Any
 
 from idp import policy
 from idp.db import StoreUnavailable
+from idp.places import aside
 
 
 class Found(Enum):
@@ -234,7 +235,8 @@ class Volatile:
             raise StoreUnavailable("redis")
         given = [_fresh_name(), _stamp(now), self._run, f"{kind}:{digest(key)}", *arguments]
         try:
-            return self._scripts[script](keys=[_ROOT], args=given)
+            with aside():
+                return self._scripts[script](keys=[_ROOT], args=given)
         except self._away as error:
             # The error's text may hold an argument: it goes to the chained cause only.
             self._away_until = time.monotonic() + policy.REDIS_PAUSE.total_seconds()

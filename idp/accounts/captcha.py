@@ -23,6 +23,7 @@ from idp.accounts.errors import AddressThrottled, CaptchaProblem, CaptchaRefused
 from idp.captcha_media.image import ALPHABET, draw
 from idp.captcha_media.sound import speak
 from idp.ephemeral import Ephemeral
+from idp.places import aside
 
 _LIVE = "captcha"
 _ANSWERED = "captcha_answered"
@@ -126,7 +127,8 @@ class Captcha:
 
         def render() -> bytes:
             self._count_rendering("image", handle, now)
-            return draw(self.characters(handle), self._derive(b"image", handle))
+            with aside():
+                return draw(self.characters(handle), self._derive(b"image", handle))
 
         return self._images.get(handle, render)
 
@@ -135,7 +137,8 @@ class Captcha:
 
         def render() -> bytes:
             self._count_rendering("sound", handle, now)
-            return speak(self.digits(handle), language, self._derive(b"sound", handle))
+            with aside():
+                return speak(self.digits(handle), language, self._derive(b"sound", handle))
 
         return self._sounds.get(f"{handle} {language}", render)
 

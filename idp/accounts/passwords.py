@@ -19,6 +19,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 
 from idp import meters, policy
 from idp.accounts.errors import HashingOverloaded, PasswordRefused, PasswordRule
+from idp.places import aside
 
 if TYPE_CHECKING:
     from idp.accounts.usernames import Username
@@ -154,16 +155,17 @@ class Hasher:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        began = perf_counter()
-        is_free = self._slots.acquire(timeout=policy.PASSWORD_HASH_WAIT.total_seconds())
-        meters.time(meters.Timed.HASH_WAIT, perf_counter() - began)
-        if not is_free:
-            raise HashingOverloaded(policy.RETRY_AFTER)
-        try:
-            yield
-        finally:
-            self._slots.release()
-            self._memory.leave()
+        with aside():
+            began = perf_counter()
+            is_free = self._slots.acquire(timeout=policy.PASSWORD_HASH_WAIT.total_seconds())
+            meters.time(meters.Timed.HASH_WAIT, perf_counter() - began)
+            if not is_free:
+                raise HashingOverloaded(policy.RETRY_AFTER)
+            try:
+                yield
+            finally:
+                self._slots.release()
+                self._memory.leave()
 
 
 # -- rules of new passwords ------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from idp import policy
+from idp.places import aside
 
 Resolve = Callable[[str, int], list[str]]
 """From host and port to the IP addresses, in the order to be tried. `OSError` where there is none."""
@@ -141,6 +142,10 @@ class Fetcher:
         return self._ask("POST", url, headers, urlencode(fields).encode("ascii")).status
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        with aside():
+            return self._ask_and_wait(method, url, headers, body)
+
+    def _ask_and_wait(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         ends = time.monotonic() + policy.FETCH_DEADLINE.total_seconds()
         parts = _read_address(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)

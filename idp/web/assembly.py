@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from idp import policy
 from idp.accounts.errors import MalformedUsername
 from idp.accounts.passwords import names_in_passwords
 from idp.accounts.usernames import parse_username
@@ -47,7 +48,10 @@ def install(app: Flask, services: "Services") -> None:
     app.wsgi_app = AuthorizationsAtOnce(  # type: ignore[method-assign]
         app, app.wsgi_app, services, secure=settings.is_secure
     )
-    app.wsgi_app = limits.WholeBodies(app, app.wsgi_app)  # type: ignore[method-assign]
+    # Over PostgreSQL requests mostly wait for it, and are many for that; over SQLite they compute.
+    computes = services.store.engine.dialect.name == "sqlite"
+    computing = policy.COMPUTING_AT_ONCE if computes else policy.REQUESTS_AT_ONCE
+    app.wsgi_app = limits.WholeBodies(app, app.wsgi_app, computing=computing)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
 

@@ -83,7 +83,7 @@ class AuthorizationsAtOnce:
             return self._behind(environ, start_response)
         headers = {**self._headers, "X-Request-Id": origin.request_id or "", "Location": answer.location or ""}
         start_response(f"{answer.status} {responses[answer.status]}", list(headers.items()))
-        return (b"",)
+        return [b""]
 
     def _answer(
         self, environ: "WSGIEnvironment", query: str, cookie: str, state_shown: str | None, interface: BrowserSessions

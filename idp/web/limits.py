@@ -15,6 +15,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
+from idp.places import Places
 from idp.policy import BODIES_AWAITED_MAX, FORM_BODY_MAX, PARAMETER_COUNT_MAX, REQUESTS_AT_ONCE, RETRY_AFTER
 from idp.web.errors import wants_json
 
@@ -38,24 +39,21 @@ class WholeBodies:
     with its length. What ends before its length is no whole request, and nothing of it is acted on.
     """
 
-    def __init__(self, app: Flask, behind: "WSGIApplication") -> None:
+    def __init__(self, app: Flask, behind: "WSGIApplication", *, computing: int = REQUESTS_AT_ONCE) -> None:
         self._app = app
         self._behind = behind
-        self._at_work = _places(REQUESTS_AT_ONCE)
+        self._at_work = Places(REQUESTS_AT_ONCE, computing)
         self._awaited = _places(BODIES_AWAITED_MAX)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         # Werkzeug takes a method in any case, and reads the body of `post` as it does that of `POST`.
         refusal = self._await_body(environ) if environ["REQUEST_METHOD"].upper() in _BODY_METHODS else None
-        self._at_work.get()
-        try:
+        with self._at_work:
             if refusal is None:
-                return self._behind(environ, start_response)
+                return _whole(self._behind(environ, start_response))
             with self._app.request_context(environ):
                 response = self._app.make_response(self._app.handle_user_exception(refusal))
-                return self._app.process_response(response)(environ, start_response)
-        finally:
-            self._at_work.put(None)
+                return _whole(self._app.process_response(response)(environ, start_response))
 
     def _await_body(self, environ: "WSGIEnvironment") -> HTTPException | None:
         length = environ.get("CONTENT_LENGTH")
@@ -85,6 +83,18 @@ class WholeBodies:
             environ["CONTENT_LENGTH"] = str(len(body))
             environ.pop("HTTP_TRANSFER_ENCODING", None)
         return None
+
+
+def _whole(parts: Iterable[bytes]) -> list[bytes]:
+    """An answer in one piece, as all of ours can be: Granian sends a list as it is, and fetches all else bit by bit."""
+    if isinstance(parts, list):
+        return parts
+    try:
+        return [b"".join(parts)]
+    finally:
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
 
 
 def _places(number: int) -> "SimpleQueue[None]":

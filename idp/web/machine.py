@@ -102,7 +102,7 @@ class MachineEndpoints:
             body, headers["Content-Type"] = encode(answer), "application/json"
         headers["Content-Length"] = str(len(body))
         start_response(f"{answer.status} {responses[answer.status]}", list(headers.items()))
-        return (body,)
+        return [body]
 
     def _encode(self, endpoint: _Endpoint, answer: ProtocolResponse) -> tuple[bytes, str]:
         """Body and `ETag`, made once for as long as the door gives the very same document."""

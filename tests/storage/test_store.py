@@ -1,11 +1,14 @@
 """What a write promises: all or nothing, one at a time where it must be, and a word when the database is away."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -50,6 +53,45 @@ def _add(tx: Connection) -> int:
 def _read(store: Store) -> int:
     with store.read() as connection:
         return int(connection.execute(text("SELECT n FROM counted")).scalar_one())
+
+
+@pytest.mark.parametrize("way", [by_write, by_apply])
+def test_who_waits_for_another_process_goes_on_soon_after_it(tmp_path: Path, way: Way) -> None:
+    """SQLite's own way of waiting looks again after 0.1 s, when it has waited for a while."""
+    store, late = _on_disk(tmp_path), []
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        for _ in range(7):
+            other.execute("BEGIN IMMEDIATE")
+            waiting = pool.submit(way, store, 0, lambda _tx: time.monotonic())
+            time.sleep(0.3)
+            assert not waiting.done()
+            ended = time.monotonic()
+            other.execute("COMMIT")
+            late.append(waiting.result(10) - ended)
+    store.engine.dispose()
+    assert median(late) < 0.02, late
+
+
+@pytest.mark.parametrize("way", [by_write, by_apply])
+def test_who_waits_for_another_process_does_so_for_a_while(
+    tmp_path: Path, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idp.sqlite._BUSY_MAX", 0.2)
+    store = _on_disk(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            way(store, 0, lambda _tx: None)
+    assert way(store, 0, lambda tx: tx.execute(text("SELECT 1")).scalar_one()) == 1
+    store.engine.dispose()
+
+
+def _on_disk(folder: Path) -> Store:
+    url = f"sqlite:///{folder / 'x.db'}"
+    store = Store(create_engine(url, **engine_options(url)))
+    with store.write() as tx:
+        tx.execute(text("CREATE TABLE counted (n INTEGER NOT NULL)"))
+    return store
 
 
 @pytest.mark.spec("S-2")

@@ -49,7 +49,7 @@ def install(app: Flask, services: "Services") -> None:
         app, app.wsgi_app, services, secure=settings.is_secure
     )
     # Over PostgreSQL requests mostly wait for it, and are many for that; over SQLite they compute.
-    computes = services.store.engine.dialect.name == "sqlite"
+    computes = settings.database_url.startswith("sqlite")
     computing = policy.COMPUTING_AT_ONCE if computes else policy.REQUESTS_AT_ONCE
     app.wsgi_app = limits.WholeBodies(app, app.wsgi_app, computing=computing)  # type: ignore[method-assign]
     if settings.trusted_proxies:

@@ -42,6 +42,11 @@ def test_what_is_not_the_hash_is_what_is_left_of_a_sign_in() -> None:
     assert "- of W7, less than 3 ms besides the hash: 2.5 ms." in text
 
 
+def test_a_hash_that_was_dearer_than_its_sign_in_leaves_nothing_to_tell() -> None:
+    text = report.text(record(*figures("W7", "llavero", 432.5), hash_cpu_ms={"llavero": 441.6}))
+    assert "| W7 without the hash | not to be told (hash 441.6) |" in text
+
+
 def test_a_generator_at_its_end_is_named_and_one_that_is_not_is_said_to_be_none() -> None:
     assert "¹ where it was the limit" in report.text(record(*figures("W6", "llavero", 0.1, share=0.95)))
     assert "it was never the limit" in report.text(record(*figures("W6", "llavero", 0.1, share=0.85)))

@@ -4,6 +4,8 @@ import datetime
 from decimal import Decimal
 
 LANGUAGES = {"es": "es-MX", "en": "en"}
+NO_CURRENCY = "XXX"
+"""ISO 4217: no currency; what SAT asks for on a document without an amount."""
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "app": ("Buzón de facturas", "Invoice mailbox"),
@@ -231,8 +233,8 @@ class Words:
         return self("time", date=self.date(instant), time=f"{instant:%H:%M}")
 
     def amount(self, total: Decimal, currency: str) -> str:
-        """As "$5,800.00 MXN"; XXX is SAT's code for a document without an amount."""
-        if currency == "XXX":
+        """As "$5,800.00 MXN"."""
+        if currency == NO_CURRENCY:
             return self("invoice.no_amount")
         sign = "$" if currency in {"MXN", "USD"} else ""
         return f"{'-' if total < 0 else ''}{sign}{abs(total):,.2f} {currency}"

@@ -232,7 +232,8 @@ def test_the_last_twelve_may_not_come_back_and_the_thirteenth_may(house: House, 
 def test_the_histories_of_two_people_have_nothing_to_do_with_each_other(house: House, now: datetime) -> None:
     house.add(NAME, now)
     house.add("usr." + NAME, now, password=NEW)
-    renew(house, NEW, now)
+    renew(house, NEW, now)  # the other one's, and never this one's
+    assert broken(house, NEW, now + SECOND) == (PasswordRule.NOT_OLD,)
 
 
 @pytest.mark.spec("PW-5")

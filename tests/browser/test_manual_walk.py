@@ -57,3 +57,6 @@ def test_a_person_walks_the_whole_manual_by_keyboard(
         visitor.recover_by_mail()
         visitor.renew()
         visitor.activate()
+    # What the house says of it: each step was taken, and once.
+    happened = ("account:lock:set", "account:question:success", "account:reminder:request", "account:password:reset")
+    assert [town.rig.provider.count_audit(event, account.username) for event in happened] == [1, 1, 1, 2]

@@ -53,14 +53,14 @@ def environment(client: Client, **more: str) -> Mapping[str, str]:
     return {**own, **more}
 
 
-def walk(house: House, here: str, *, way_out: str = "/logout") -> None:
-    """In at the front page, seen there by name, out again, and gone."""
+def walk(house: House, here: str, *, way_out: str = "/logout") -> Traveller:
+    """In at the front page, seen there by name, out again; whoever it was, to be gone."""
     person = Traveller(house.provider.issuer)
     arrived = person.sign_in(person.open(f"{here}/"), house)
     assert house.username in arrived.text
     assert house.username in person.open(f"{here}/").text
     assert person.open(here + way_out).text.strip() == "Hasta luego"
-    assert not person.is_signed_in()
+    return person
 
 
 def test_flask(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_node(house: House, node: str, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
     own = clean_environment(environment(client, URL=here, PORT=str(port)))
     with application([node, "app.mjs"], tmp_path, own, f"{here}/signed-out"):
-        walk(house, here)
+        assert not walk(house, here).is_signed_in()
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_apache(house: House, folder: Path) -> None:
     own = {"PATH": "/usr/sbin:/usr/bin:/bin", **environment(client)}
     command = [program, "-f", str(folder / "apache.conf"), "-DFOREGROUND"]
     with application(command, folder, own, f"{here}/signed-out"):
-        walk(house, here, way_out=way_out)
+        assert not walk(house, here, way_out=way_out).is_signed_in()
 
 
 def test_the_options_of_the_registration_are_there() -> None:

@@ -79,19 +79,24 @@ def drip(held: list[socket.socket]) -> None:
             connection.send(b"x")
 
 
-def sign_in_beside(held: list[socket.socket], rig: Rig, accounts: list[Account]) -> None:
-    """These people sign in, one after the other, while the slow ones send a byte now and then."""
+SECONDS_MAX = 3
+"""Of the median; on a machine that does nothing else, 95 of 100 take less."""
+MEMORY_MAX = 512
+"""MiB of all of it: the first process, two workers, and the one that answers these tests' CAPTCHAs."""
+
+
+def sign_in_beside(held: list[socket.socket], rig: Rig, accounts: list[Account]) -> tuple[float, float]:
+    """These people sign in, one after the other, while the slow ones send a byte now and then.
+
+    The median of their seconds, and the server's memory meanwhile in MiB.
+    """
     took = []
     for turn, account in enumerate(accounts):
         drip(held[turn::7])
         began = time.monotonic()
         assert rig.person().try_password(account.username, account.password).screen == "account"
         took.append(time.monotonic() - began)
-    during = memory(rig.provider)
-    # All of it: the first process, two workers, and the one that answers these tests' CAPTCHAs.
-    assert during < 512 * MIB, f"{during / MIB:.0f} MiB"
-    # On a machine that does nothing else, 95 of 100 take less than three seconds.
-    assert statistics.median(took) < 3
+    return statistics.median(took), memory(rig.provider) / MIB
 
 
 @pytest.mark.spec("F-13", "O-6")
@@ -99,7 +104,9 @@ def sign_in_beside(held: list[socket.socket], rig: Rig, accounts: list[Account])
 def test_slow_connections_leave_honest_people_served(rig: Rig, count: int) -> None:
     accounts = [rig.add() for _ in range(5)]
     with slow_connections(rig.provider.port, count) as held:
-        sign_in_beside(held, rig, [account for _ in range(2) for account in accounts])
+        seconds, mebibytes = sign_in_beside(held, rig, [account for _ in range(2) for account in accounts])
+    assert seconds < SECONDS_MAX
+    assert mebibytes < MEMORY_MAX
     account = rig.add()
     assert rig.person().try_password(account.username, account.password).screen == "account"
 
@@ -119,7 +126,9 @@ def test_slow_bodies_leave_honest_people_served(rig: Rig, count: int, method: by
     account = rig.add()
     # The kernel gives connections to whichever process is awake: one of them may get nearly all.
     with slow_connections(rig.provider.port, count, BODY.replace(b"POST", method)) as held:
-        sign_in_beside(held, rig, [account] * 5)
+        seconds, mebibytes = sign_in_beside(held, rig, [account] * 5)
+    assert seconds < SECONDS_MAX
+    assert mebibytes < MEMORY_MAX
 
 
 @pytest.mark.spec("F-13", "O-6", "O-3")

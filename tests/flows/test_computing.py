@@ -136,9 +136,15 @@ def test_a_word_brings_a_place_with_it(is_early: bool, monkeypatch: pytest.Monke
 
 
 def test_a_word_is_heard_by_a_thread_without_a_place() -> None:
-    word = Word()
-    threading.Timer(0.01, word.say).start()
+    word, said = Word(), threading.Event()
+
+    def say() -> None:
+        said.set()
+        word.say()
+
+    threading.Timer(0.05, say).start()
     word.wait()
+    assert said.is_set(), "it did not wait"
 
 
 def test_a_commit_waits_for_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

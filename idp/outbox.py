@@ -25,6 +25,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from idp import policy
 from idp.db import Base, Store, UtcDateTime
+from idp.due import is_due
 
 
 class Template(enum.StrEnum):
@@ -172,11 +173,7 @@ class Outbox:
 
     def take(self, now: datetime, room: int) -> tuple[list[Message], int]:
         """Up to `room` due messages, leased: nobody else gets them meanwhile. And how many were for nobody (S-2)."""
-        free = (
-            OutboxMessage.ended_at.is_(None),
-            OutboxMessage.due_at <= now,
-            or_(OutboxMessage.leased_until.is_(None), OutboxMessage.leased_until <= now),
-        )
+        free = is_due(OutboxMessage, now, longest_wait=max(policy.MAIL_RETRIES), lease=policy.MAIL_LEASE)
         with self._store.read() as connection:
             # An idle worker writes nothing.
             if connection.execute(select(OutboxMessage.id).where(*free).limit(1)).first() is None:

@@ -281,6 +281,10 @@ REGISTRATION_TOKEN_USES_MAX = 10_000
 REGISTRATION_TOKEN_LIFETIME = timedelta(days=30)
 """An initial access token, where the operator says nothing else."""
 
+CLOCKS_APART_MAX = timedelta(minutes=10)
+"""What the clocks of two nodes may differ by before a queued mail or notice may go out twice: whoever meets a date
+further ahead than the queue allows takes it for one of a clock that was wrong (F-10)."""
+
 CLOCK_SKEW = timedelta(seconds=30)
 """Slack for `exp`, `nbf`, `iat` in our verifiers (T-3). Tokens with a mailbox scope get none on `exp`."""
 

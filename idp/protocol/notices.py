@@ -13,10 +13,11 @@ from functools import cache
 from typing import Any
 
 from idp_kit.logout import LOGOUT_EVENT, LOGOUT_TYP
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from idp import audit, policy
 from idp.db import Store, StoreUnavailable, own_insert
+from idp.due import is_due
 from idp.prepared import Prepared
 from idp.protocol.clients import Client, Clients
 from idp.protocol.fetch import FetchProblem
@@ -184,11 +185,7 @@ class Notices:
         """Up to `room` due notices, leased: nobody else gets them meanwhile (S-2)."""
         if room <= 0:
             return []
-        free = (
-            _D.ended_at.is_(None),
-            _D.due_at <= now,
-            or_(_D.leased_until.is_(None), _D.leased_until <= now),
-        )
+        free = is_due(_D, now, longest_wait=max(policy.NOTICE_RETRIES), lease=policy.NOTICE_LEASE)
         with self._store.read() as connection:
             # An idle worker writes nothing.
             if connection.execute(select(_D.id).where(*free).limit(1)).first() is None:

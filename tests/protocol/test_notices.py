@@ -195,6 +195,18 @@ def test_who_does_not_answer_is_asked_again_and_given_up_in_the_end(
     assert len(set(jtis)) == len(policy.NOTICE_RETRIES) + 1
 
 
+@pytest.mark.spec("F-10")
+def test_a_clock_that_ran_ahead_and_was_put_right_holds_no_notice_back(
+    house: House, notices: Notices, applications: Applications
+) -> None:
+    applications.status = 503
+    _remember(house, _listening(house))
+    _end(house, notices)
+    assert notices.deliver_due(house.now + timedelta(days=30)) == Counter(deferred=1)
+    applications.status = 200
+    assert notices.deliver_due(house.now) == Counter(sent=1)
+
+
 @pytest.mark.parametrize(("status", "outcome"), [(200, "sent"), (204, "sent"), (400, "failed")])
 def test_an_answer_is_final(
     house: House, notices: Notices, applications: Applications, status: int, outcome: str

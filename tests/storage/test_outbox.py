@@ -206,6 +206,38 @@ def test_a_worker_that_died_has_its_mail_for_the_lease_only(outbox: Outbox, stor
     assert row_of(store, message_id).outcome == "sent"
 
 
+@pytest.mark.spec("F-10")
+@pytest.mark.parametrize("is_held", [False, True], ids=["deferred", "leased"])
+def test_a_clock_that_ran_ahead_and_was_put_right_holds_no_mail_back(
+    outbox: Outbox, store: Store, now: datetime, is_held: bool
+) -> None:
+    (message_id,) = put(outbox, store, now)
+    ahead = now + timedelta(hours=1)
+    (taken,), _ = outbox.take(ahead, 5)
+    if not is_held:
+        outbox.defer(taken, ahead, "no connection")
+    door = Door()
+    assert deliver(outbox, door, now) == Delivered(sent=1)
+    assert (door.given, row_of(store, message_id).outcome) == ([message_id], "sent")
+
+
+@pytest.mark.spec("F-10")
+@pytest.mark.parametrize("attempts", [1, len(policy.MAIL_RETRIES)])
+def test_a_node_two_minutes_behind_leaves_leases_and_waits_alone(
+    outbox: Outbox, store: Store, now: datetime, attempts: int
+) -> None:
+    (message_id,) = put(outbox, store, now)
+    moment = now
+    for _ in range(attempts - 1):
+        deliver(outbox, Door(refuse("no connection")), moment)
+        moment = row_of(store, message_id).due_at
+    (taken,), _ = outbox.take(moment, 5)
+    behind = moment - timedelta(minutes=4)
+    assert deliver(outbox, Door(), behind) == Delivered()
+    outbox.defer(taken, moment, "no connection")
+    assert deliver(outbox, Door(), behind) == Delivered()
+
+
 def test_a_lease_that_was_lost_is_not_given_back(outbox: Outbox, store: Store, now: datetime) -> None:
     (message_id,) = put(outbox, store, now)
     (first,), _ = outbox.take(now, 5)

@@ -24,18 +24,6 @@ IN_FLIGHT = 8
 # Its access tokens have no `jti`: two of one second for one person are the same, and it answers 500. Among so many
 # nobody comes twice in a second, since it does some hundred a second on two cores.
 _CANAILLE_USERNAMES = tuple(f"persona{number:03}" for number in range(160))
-_CANAILLE_HASH = f"""
-from passlib.hash import pbkdf2_sha512
-known = pbkdf2_sha512.hash({PASSWORD_HASHED_ONCE!r})
-compare = lambda: pbkdf2_sha512.verify({PASSWORD_HASHED_ONCE!r}, known)
-"""
-_DJANGO_HASH = f"""
-from django.conf import settings
-settings.configure()
-from django.contrib.auth.hashers import check_password, make_password
-known = make_password({PASSWORD_HASHED_ONCE!r})
-compare = lambda: check_password({PASSWORD_HASHED_ONCE!r}, known)
-"""
 
 
 def install(name: str, place: Path) -> Path:
@@ -95,7 +83,6 @@ def django_oauth_toolkit(installed: Path, folder: Path, *, workers: int = 2) -> 
         side.paths |= {"authorize": "/o/authorize/", "introspect": "/o/introspect/"}
         side.introspection_needs_scope = "introspection"
         side.learn()
-        side.hash_once = (str(python), _DJANGO_HASH)
         side.connections = IN_FLIGHT
         side.sign_in = lambda number: django_sign_in(side, USERNAMES[number % len(USERNAMES)])
         side.cookies = [django_sign_in(side, username) for username in USERNAMES]
@@ -147,7 +134,6 @@ def canaille(installed: Path, folder: Path, *, workers: int = 2) -> Iterator[Sid
     command = [tool, "run", "--workers", str(workers), "--bind", f"127.0.0.1:{port}"]
     with _serve("canaille", command, folder, own, port, "/.well-known/openid-configuration", settings) as side:
         side.machine_scope = "openid profile"
-        side.hash_once = (python, _CANAILLE_HASH)
         side.readers = len(USERNAMES)
         side.connections = IN_FLIGHT
         side.learn()

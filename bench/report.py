@@ -78,8 +78,8 @@ def _cpu_table(record: dict[str, Any]) -> list[str]:
         for work, title in WORK.items()
         if any(medians(record, work, name) for name in names)
     ]
-    if record["hash_cpu_ms"]:
-        rows.append(("W7 without the hash", [_without_hash(record, name) for name in names]))
+    if besides := record["besides_hash_cpu_ms"]:
+        rows.append(("W7 besides the hash", [f"{besides[name]:.1f}" if name in besides else "—" for name in names]))
     for figure, title, digits in (
         ("memory_mib", "W8 memory idle, MiB", 0),
         ("resident_mib", "W8 the same as resident size", 0),
@@ -88,15 +88,6 @@ def _cpu_table(record: dict[str, Any]) -> list[str]:
     ):
         rows.append((title, [f"{record['idle'][name].get(figure, 0):.{digits}f}" for name in names]))
     return _rows(names, rows)
-
-
-def _without_hash(record: dict[str, Any], name: str) -> str:
-    found, hashed = medians(record, "W7", name), record["hash_cpu_ms"].get(name)
-    if found is None or hashed is None:
-        return "—"
-    left = found["cpu_ms"] - hashed
-    # The hash is measured beside the load: where most of it is the hash, chance may make it the larger of the two.
-    return f"{f'{left:.1f}' if left > 0 else 'not to be told'} (hash {hashed:.1f})"
 
 
 def _rate_table(record: dict[str, Any]) -> list[str]:
@@ -148,9 +139,9 @@ def _targets(record: dict[str, Any]) -> list[str]:
         f"- two workers under 160 MiB, first answer within a second: {idle['memory_mib']:.0f} MiB, "
         f"{idle['first_answer_s']:.2f} s."
     )
-    found, hashed = medians(record, "W7", ours), record["hash_cpu_ms"].get(ours)
-    if found and hashed:
-        lines.append(f"- of W7, less than 3 ms besides the hash: {found['cpu_ms'] - hashed:.1f} ms.")
+    besides = record["besides_hash_cpu_ms"].get(ours)
+    if besides is not None:
+        lines.append(f"- of W7, less than 3 ms besides the hash: {besides:.1f} ms.")
     return lines
 
 

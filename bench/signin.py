@@ -1,32 +1,16 @@
 """W7: sign in with a password, page and form; and how much of it is not the password hash."""
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
-from statistics import mean
 
 from bench.processes import settle
 from bench.sides import Side
 from bench.workloads import Round
-from tests.serving import clean_environment
 
 IN_FLIGHT = 4
-_HASHERS = 2
-"""As many at once as the server has workers: a hash that has the machine's caches for itself is cheaper."""
-_HASH_SECONDS = 1.0
-_COUNT = """
-import time
-assert compare()
-times, begun, cpu = 0, time.perf_counter(), time.process_time()
-while time.perf_counter() - begun < {seconds}:
-    assert compare()
-    times += 1
-print((time.process_time() - cpu) / times * 1000)
-"""
 _numbers = count()
 """Of browsers: none comes twice, whichever round it is."""
 
@@ -81,18 +65,9 @@ def _go_on(
         took.append(time.perf_counter() - begun)
 
 
-def hash_cpu_ms(side: Side, folder: Path) -> float:
-    """CPU of one comparison of a password with its hash, as the side makes it, in processes of its own, now."""
-    assert side.hash_once is not None
-    python, program = side.hash_once
-    running = [
-        subprocess.Popen(
-            [python, "-c", program + _COUNT.format(seconds=_HASH_SECONDS)],
-            cwd=folder,
-            env=clean_environment({}),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(_HASHERS)
-    ]
-    return mean(float(process.communicate()[0]) for process in running)
+def besides_the_hash_ms(side: Side, seconds: float) -> float:
+    """CPU of one sign-in at the same server, freshly started and warm, with a hash that costs next to nothing."""
+    assert side.with_the_cheapest_hash is not None
+    with side.with_the_cheapest_hash() as other:
+        measure(other, seconds / 2)
+        return measure(other, seconds).cpu_ms

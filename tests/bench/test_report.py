@@ -16,7 +16,7 @@ def record(*rounds: dict[str, Any], **more: Any) -> dict[str, Any]:
     idle = {"memory_mib": 150.0, "resident_mib": 250.0, "after_load_mib": 160.0, "first_answer_s": 0.8}
     sides = dict.fromkeys(each["side"] for each in rounds)
     base = {"kind": "peers", "rounds": list(rounds), "idle": {side: dict(idle) for side in sides}}
-    return {**base, "hash_cpu_ms": {}, "missing": {}, **more}
+    return {**base, "besides_hash_cpu_ms": {}, "missing": {}, **more}
 
 
 def test_cpu_is_the_median_of_the_rounds_and_the_ratio_that_to_ours() -> None:
@@ -33,18 +33,13 @@ def test_a_target_that_is_missed_says_where_and_by_how_much() -> None:
     assert "- below node over Redis: missed at W2 (0.75)." in report.text(record(*rounds, *peers))
 
 
-def test_what_is_not_the_hash_is_what_is_left_of_a_sign_in() -> None:
-    rounds = figures("W7", "llavero", 30.0)
+def test_what_is_not_the_hash_is_told_of_whoever_could_be_measured_without() -> None:
+    rounds = [*figures("W7", "llavero", 30.0), *figures("W7", "canaille", 50.0)]
 
-    text = report.text(record(*rounds, hash_cpu_ms={"llavero": 27.5}))
+    text = report.text(record(*rounds, besides_hash_cpu_ms={"llavero": 2.54}))
 
-    assert "| W7 without the hash | 2.5 (hash 27.5) |" in text
+    assert "| W7 besides the hash | 2.5 | — |" in text
     assert "- of W7, less than 3 ms besides the hash: 2.5 ms." in text
-
-
-def test_a_hash_that_was_dearer_than_its_sign_in_leaves_nothing_to_tell() -> None:
-    text = report.text(record(*figures("W7", "llavero", 432.5), hash_cpu_ms={"llavero": 441.6}))
-    assert "| W7 without the hash | not to be told (hash 441.6) |" in text
 
 
 def test_a_generator_at_its_end_is_named_and_one_that_is_not_is_said_to_be_none() -> None:

@@ -10,10 +10,10 @@ from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import MethodNotAllowed
 
 from idp.protocol.authorize import Decision, FormPost, NeedsConsent, NeedsSignIn, Posted
-from idp.protocol.errors import InteractionGone, InvalidClient, InvalidRedirectUri, OAuth2Error
+from idp.protocol.errors import InteractionGone, OAuth2Error
 from idp.web.browser import begin_browser, browser_state, current_browser, take_message
 from idp.web.current import now, services
-from idp.web.errors import render_error
+from idp.web.errors import refuse_request, render_error
 from idp.web.forms import ConsentForm
 from idp.web.headers import allow_form_action
 from idp.web.messages import flask_response, protocol_request
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from idp.protocol.authorize import Interaction
 
 blueprint = Blueprint("authorize", __name__)
-
-_PAGES: dict[type[OAuth2Error], str] = {InvalidClient: "client", InvalidRedirectUri: "redirect"}
-"""Which page says an error that cannot go back to a client; the others are a malformed `request`."""
 
 
 @blueprint.get("/oauth/authorize")
@@ -66,7 +63,7 @@ def authorize() -> AnyResponse:
                 browser_state=browser_state(),
             )
     except OAuth2Error as error:
-        return _refuse(error)
+        return refuse_request(error)
     except InteractionGone:
         return render_error("gone", 400)
     return _answer(decision)
@@ -79,14 +76,10 @@ def post_authorize() -> AnyResponse:
     try:
         received = services().protocol.authorizations.receive(sent.query, sent.form, now())
     except OAuth2Error as error:
-        return _refuse(error)
+        return refuse_request(error)
     if isinstance(received, Posted):
         return redirect(url_for("authorize.authorize", posted=received.handle), 303)
     return _answer(received)
-
-
-def _refuse(error: OAuth2Error) -> AnyResponse:
-    return render_error(_PAGES.get(type(error), "request"), 400, detail=error.error)
 
 
 @blueprint.get("/consent")

@@ -8,12 +8,12 @@ from flask_wtf.csrf import CSRFError
 from werkzeug import Response
 
 from idp.policy import CHECK_SESSION_CACHE_LIFETIME
-from idp.protocol.errors import InteractionGone, InvalidRedirectUri, OAuth2Error
+from idp.protocol.errors import InteractionGone, OAuth2Error
 from idp.protocol.logout import EndSession, NeedsConfirmation
 from idp.protocol.messages import parse_pairs
 from idp.web.browser import BrowserSessions, begin_browser, current_browser
 from idp.web.current import now, services
-from idp.web.errors import render_error
+from idp.web.errors import refuse_request
 from idp.web.forms import SignOutForm
 from idp.web.headers import allow_form_action, allow_framing
 from idp.web.messages import protocol_request
@@ -35,8 +35,7 @@ def logout() -> Response | str:
             now=now(),
         )
     except OAuth2Error as error:
-        kind = "redirect" if isinstance(error, InvalidRedirectUri) else "request"
-        return render_error(kind, 400, detail=error.error)
+        return refuse_request(error)
     if isinstance(decision, NeedsConfirmation):
         # url_for leaves out what is None.
         ui_locales = request.args.get("ui_locales")
@@ -51,7 +50,7 @@ def post_logout() -> Response:
     try:
         pairs = parse_pairs(sent.query) + parse_pairs(sent.form or b"")
     except OAuth2Error as error:
-        return render_error("request", 400, detail=error.error)
+        return refuse_request(error)
     response = redirect(url_for("end_session.logout"), 303)
     if pairs:
         # What stands in both is given twice, and refused there (P-3). Not through werkzeug, which rewrites what it

@@ -41,6 +41,10 @@ class InvalidRedirectUri(InvalidRequest):
     """No address to go back to: said on a page of its own (P-2)."""
 
 
+class InvalidIdTokenHint(InvalidRequest):
+    """Nobody says for sure which client asks for a sign-out: told on a page (RP-Initiated Logout section 2)."""
+
+
 class InvalidClient(_Error):
     """RFC 6749 section 5.2. Always 401: wrong client and wrong secret look alike (P-10)."""
 

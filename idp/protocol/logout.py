@@ -12,7 +12,7 @@ from idp import policy
 from idp.ephemeral import Ephemeral
 from idp.keys import KeyRing
 from idp.protocol.clients import Client, Clients
-from idp.protocol.errors import InteractionGone, InvalidRedirectUri, InvalidRequest
+from idp.protocol.errors import InteractionGone, InvalidIdTokenHint, InvalidRedirectUri, InvalidRequest
 from idp.protocol.messages import once, parse_pairs, with_parameters
 from idp.protocol.subjects import Authentication
 from idp.protocol.tokens import read_id_token_hint
@@ -55,8 +55,9 @@ class Logouts:
 
         It proceeds by itself only with an `id_token_hint` of this very session, or where nobody is signed in;
         otherwise a person confirms (P-12): a hint of another session or person, one that is none of ours, or none.
-        Returns lead only to an address that the client registered, to the letter; a request that names another one,
-        or names one without saying whose it is, is refused with `InvalidRedirectUri`, and nobody is signed out.
+        Returns lead only to an address that the client registered, to the letter; a request that names another one
+        is refused with `InvalidRedirectUri`, or, if it does not say whose it is, with `InvalidIdTokenHint`, and nobody
+        is signed out.
         `logout_hint` says who is meant, which matters to a provider that keeps several people at one browser.
         """
         parameters = once(parse_pairs(query))
@@ -64,6 +65,10 @@ class Logouts:
         claims = None if hint is None else read_id_token_hint(hint, self._keys, self._issuer, now)
         client = self._find_client(parameters.get("client_id"), claims)
         uri = parameters.get("post_logout_redirect_uri")
+        if uri is not None and claims is None and "client_id" not in parameters:
+            raise InvalidIdTokenHint(
+                "Whose post_logout_redirect_uri it is: no id_token_hint says it, and no client_id."
+            )
         if uri is not None and (client is None or uri not in client.post_logout_redirect_uris):
             raise InvalidRedirectUri("The post_logout_redirect_uri is not registered for the client.")
         return_uri = None if uri is None else with_parameters(uri, {"state": parameters.get("state")})

@@ -145,8 +145,10 @@ def read_request(asked: Asked, client: Client) -> AuthorizationRequest:
     Raises an error of `errors.py`: with `reply_to` once client and address are verified, without before.
     """
     parameters = asked.parameters
-    if not client.has_redirect_uri(parameters.get("redirect_uri", "")):
-        raise InvalidRedirectUri("The redirect_uri is missing or not registered.")
+    if "redirect_uri" not in parameters:
+        raise InvalidRequest("The redirect_uri is missing.")
+    if not client.has_redirect_uri(parameters["redirect_uri"]):
+        raise InvalidRedirectUri("The redirect_uri is not registered for the client.")
     with _answering(client, parameters):
         _check_way(asked, client)
         return _read_verified(parameters, client)

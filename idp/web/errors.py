@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from idp.accounts.errors import AddressThrottled, HashingOverloaded
 from idp.db import StoreUnavailable
 from idp.policy import RETRY_AFTER
+from idp.protocol.errors import InvalidClient, InvalidIdTokenHint, InvalidRedirectUri, OAuth2Error
 from idp.web.current import now, request_id
 from idp.web.stale_forms import stale_form_text
 from idp.wiring import KeyProblem
@@ -43,6 +44,12 @@ _OAUTH_ERRORS: dict[str, tuple[str, LazyString]] = {
         "invalid_redirect_uri",
         lazy_gettext("La dirección de regreso no es válida. Por seguridad no continuamos."),
     ),
+    "hint": (
+        "invalid_id_token_hint",
+        lazy_gettext(
+            "La aplicación no demostró cuál es: su «id_token_hint» falta o no es válido. Por seguridad no continuamos."
+        ),
+    ),
     "request": (
         "invalid_request",
         lazy_gettext("La solicitud de acceso está incompleta o no es válida."),
@@ -71,12 +78,26 @@ def error_page(status: int, title: str, text: str, *, code: str | None = None) -
 
 
 def render_error(code: str, status: int = 400, *, detail: str | None = None) -> Response:
-    """An authorization request that must not be answered by a redirect: `client`, `redirect`, `request` or `gone`.
+    """A client's request that must not be answered by a redirect: `client`, `redirect`, `hint`, `request` or `gone`.
 
     `detail` is the registered error code that support sees, where the usual one of these is too broad.
     """
     usual, text = _OAUTH_ERRORS[code]
     return error_page(status, gettext("No podemos abrir esta aplicación"), str(text), code=detail or usual)
+
+
+_PAGES: dict[type[OAuth2Error], str] = {
+    InvalidClient: "client",
+    InvalidRedirectUri: "redirect",
+    InvalidIdTokenHint: "hint",
+}
+
+
+def refuse_request(error: OAuth2Error) -> Response:
+    """The page for what is wrong with a client's request, where nobody can be sent back to it."""
+    page = _PAGES.get(type(error))
+    # Where there is a page for it, its own code says more than the registered one.
+    return render_error("request", detail=error.error) if page is None else render_error(page)
 
 
 def _answer(status: int, title: str, text: str) -> Response:

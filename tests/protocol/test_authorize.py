@@ -26,13 +26,20 @@ from tests.protocol.conftest import ISSUER, REDIRECT_URI, House, answer, replace
         "https://APP.example/cb",
         "https://app.example/CB",
         "https://user@app.example/cb",
-        None,
-        "",
     ],
 )
-def test_an_address_that_is_not_registered_to_the_letter_gets_a_page(house: House, redirect_uri: str | None) -> None:
+def test_an_address_that_is_not_registered_to_the_letter_gets_a_page(house: House, redirect_uri: str) -> None:
     with pytest.raises(InvalidRedirectUri) as refused:
         house.authorize(house.query(house.client(), redirect_uri=redirect_uri))
+    assert refused.value.reply_to is None
+
+
+@pytest.mark.spec("P-2")
+@pytest.mark.parametrize("redirect_uri", [None, ""])
+def test_a_request_without_an_address_is_incomplete_and_gets_a_page(house: House, redirect_uri: str | None) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        house.authorize(house.query(house.client(), redirect_uri=redirect_uri))
+    assert not isinstance(refused.value, InvalidRedirectUri)
     assert refused.value.reply_to is None
 
 

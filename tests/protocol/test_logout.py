@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from idp.protocol.details import ClientDetails
-from idp.protocol.errors import InteractionGone, InvalidRedirectUri, InvalidRequest
+from idp.protocol.errors import InteractionGone, InvalidIdTokenHint, InvalidRedirectUri, InvalidRequest
 from idp.protocol.logout import EndSession, NeedsConfirmation, session_state
 from tests.protocol.conftest import House, answer, replace
 
@@ -54,9 +54,10 @@ def test_without_a_hint_of_this_session_a_person_confirms(house: House) -> None:
 def test_a_return_that_is_not_registered_is_refused(house: House, uri: str) -> None:
     client = house.client(post_logout_redirect_uris=(BACK,))
     hint = house.tokens(client)["id_token"]
-    with pytest.raises(InvalidRequest):
-        _begin(house, id_token_hint=hint, post_logout_redirect_uri=uri)
-    with pytest.raises(InvalidRequest):
+    for whose in ({"id_token_hint": hint}, {"client_id": client.client_id}, {"client_id": "nobody"}):
+        with pytest.raises(InvalidRedirectUri):
+            _begin(house, **whose, post_logout_redirect_uri=uri)
+    with pytest.raises(InvalidIdTokenHint):
         _begin(house, post_logout_redirect_uri=BACK)
 
 
@@ -97,7 +98,7 @@ def test_a_hint_that_is_none_of_ours_counts_for_nothing(house: House) -> None:
     header, payload, signature = hint.split(".")
     none = urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
     for forged in (f"{none}.{payload}.", f"{none}.{payload}.{signature}", f"{header}.{payload}.{signature[::-1]}"):
-        with pytest.raises(InvalidRedirectUri):
+        with pytest.raises(InvalidIdTokenHint):
             _begin(house, id_token_hint=forged, post_logout_redirect_uri=BACK, state="s")
         assert isinstance(_begin(house, id_token_hint=forged), NeedsConfirmation)
 

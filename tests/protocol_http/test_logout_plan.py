@@ -99,6 +99,9 @@ def test_a_return_that_is_not_known_for_sure_is_never_taken(
     asked = {"id_token_hint": id_token, "post_logout_redirect_uri": BACK, "state": "estado-1", **wrong}
     page = read(sign_out(office, person, **{name: value for name, value in asked.items() if value}))
     assert (page.status, page.screen) == (400, "error")
+    # The person who reviews the suite's pictures looks for the reason.
+    is_about_hint = "id_token_hint" in wrong
+    assert ("id_token_hint" in page.words, "dirección de regreso" in page.words) == (is_about_hint, not is_about_hint)
     assert is_signed_in(relying_party, person)
 
 

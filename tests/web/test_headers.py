@@ -216,6 +216,7 @@ def test_what_nobody_foresaw_shows_nothing_of_itself_but_its_reference(
     [
         ("client", "La aplicación que lo envió aquí no está registrada.", "invalid_client"),
         ("redirect", "La dirección de regreso no es válida.", "invalid_redirect_uri"),
+        ("hint", "La aplicación no demostró cuál es", "invalid_id_token_hint"),
         ("request", "La solicitud de acceso está incompleta", "invalid_request"),
         ("gone", "Esta solicitud de acceso ya terminó o venció.", "interaction_expired"),
     ],

@@ -65,7 +65,7 @@ class Postbox:
 
     def start(self, **options: Any) -> None:
         """Listen; `options` are aiosmtpd's."""
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=30, **options)
         self._controller.start()
 
     def stop(self) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -237,8 +238,12 @@ def clean_environment(own: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONUNBUFFERED": "1", **own}
 
 
+_given: deque[int] = deque(maxlen=100)
+"""Ports that somebody may be about to listen on."""
+
+
 def free_port() -> int:
-    """A port on which nobody listens, below those that outgoing connections take.
+    """A port on which nobody listens, and that was not given a while ago; below those that outgoing connections take.
 
     The production server binds with `SO_REUSEPORT`, so that a port taken twice would not fail but mix two servers:
     each process of a parallel run looks in a range of its own.
@@ -248,11 +253,14 @@ def free_port() -> int:
     candidates = list(range(start, start + 300))
     secrets.SystemRandom().shuffle(candidates)
     for port in candidates:
+        if port in _given:
+            continue
         with socket.socket() as probe:
             # Another server of ours may have closed connections here a moment ago; that is no listener.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
+                _given.append(port)
                 return port
     raise RuntimeError(f"no free port from {start} to {start + 299}")
 
@@ -283,14 +291,15 @@ def stop_server(process: subprocess.Popen[bytes]) -> None:
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> dict[int, float]:
-    """Time on a core of every process of the server's session, by pid, to the nanosecond: of the threads it has now."""
+    """Time on a core of every process of the server's session, by pid, to the nanosecond."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         # The second field, the name, may hold spaces; what follows its closing bracket does not.
         with suppress(OSError):  # a process or a thread that ended meanwhile
             if int(stat.read_text().rpartition(")")[2].split()[3]) == process.pid:
-                threads = stat.parent.glob("task/*/schedstat")
-                found[int(stat.parent.name)] = sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+                pid = int(stat.parent.name)
+                # Its clock (clock_getcpuclockid(3)) counts the threads that have ended, too.
+                found[pid] = time.clock_gettime((~pid << 3) | 2)
     return found
 
 

@@ -14,7 +14,7 @@ from tests.serving import make_password
 pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("attacks")]
 
 FAILURE, SUCCESS = "account:signin:failure", "account:signin:success"
-HOSTILE = ("'\"><script>alert(1)</script>", "{{7*7}}", "${7*7}", "a\x00b", "' or sleep(3)--", "%0d%0aSet-Cookie:x=1")
+HOSTILE = ("'\"><script>alert(1)</script>", "{{7*7}}", "${7*7}", "a\x00b", "' or sleep(40)--", "%0d%0aSet-Cookie:x=1")
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_hostile_text_in_any_field_is_text_or_refused(rig: Rig, account: Account
         typed = dict.fromkeys(fields - {"csrf_token"}, text)
         began = time.monotonic()
         answer = person.post(page, form_id, **typed)
-        assert time.monotonic() - began < 3, "no field delays an answer"
+        assert time.monotonic() - began < 30, "no field delays an answer"
         assert answer.status_code < 500, (place, text)
         assert "x=1" not in answer.headers.get("Set-Cookie", "")
         shown = person.follow(answer)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests.browser.walk import WAIT_MS
 from tests.catcher import Catcher
 from tests.rig import Rig, rig_in
 from tests.serving import (
@@ -23,6 +24,9 @@ from tests.serving import (
     stop_server,
     wait_until_it_answers,
 )
+
+# What a page waits for does not hold for `expect`, which would give a whole sign-in five seconds.
+expect.set_options(timeout=WAIT_MS)
 
 SCREENSHOTS = ROOT / "tests" / "browser" / "screenshots"
 QUIET = [

@@ -98,7 +98,7 @@ def test_a_worker_that_dies_again_at_once_takes_no_other_with_it(rig: Rig) -> No
     victim = first
     for _ in range(3):
         os.kill(victim, signal.SIGKILL)
-        until = time.monotonic() + READY_WITHIN
+        until = time.monotonic() + WAIT
         while not (after := [pid for pid in processes(provider) if pid not in {victim, spared}]):
             assert time.monotonic() < until, provider.log[-3000:]
             time.sleep(0.05)
@@ -142,10 +142,10 @@ def traced(pids: list[int], output: Path, calls: str) -> Iterator[Path]:
     except FileNotFoundError:
         pytest.skip("strace is missing: apt-get install strace")
     assert tracer.stderr is not None
-    first = tracer.stderr.readline()
-    if "attached" not in first:
-        pytest.skip(f"optional: strace may not look at other processes here: {first.strip()}")
-    time.sleep(0.5)  # until all threads are attached
+    for _ in pids:  # a line each, once all its threads are attached
+        line = tracer.stderr.readline()
+        if "attached" not in line:
+            pytest.skip(f"optional: strace may not look at other processes here: {line.strip()}")
     try:
         yield output
     finally:

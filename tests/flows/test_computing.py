@@ -107,7 +107,7 @@ def test_who_computes_for_long_holds_nobody_up() -> None:
         long = pool.submit(compute)
         began = time.monotonic()
         assert all(pool.map(_pass, [room] * 3, timeout=10))
-        assert places.PATIENCE * 0.9 < time.monotonic() - began < places.PATIENCE * 20
+        assert time.monotonic() - began > places.PATIENCE * 0.9
         assert not long.done()
         go_on.set()
 

@@ -308,7 +308,7 @@ class Answers(BaseHTTPRequestHandler):
         if self.path == "/long":
             self.wfile.write(b" " * (64 * 1024) + b"{}")
         elif self.path == "/slow":
-            for _ in range(20):
+            for _ in range(400):
                 try:
                     self.wfile.write(b" ")
                 except OSError:
@@ -348,6 +348,6 @@ def test_only_a_short_prompt_direct_answer_is_read(monkeypatch: pytest.MonkeyPat
         began = time.monotonic()
         with pytest.raises(KeysUnavailable):
             fetch_document(address + "/slow", patience=timedelta(seconds=0.2))
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 10
     with pytest.raises(KeysUnavailable):
         fetch_document(address + "/good")

@@ -4,6 +4,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -175,16 +176,17 @@ def test_who_drips_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
-        for _ in range(100):
-            handler.wfile.write(b"a")
-            handler.wfile.flush()
-            time.sleep(0.05)
+        with suppress(OSError):  # whoever asked has gone
+            for _ in range(1000):
+                handler.wfile.write(b"a")
+                handler.wfile.flush()
+                time.sleep(0.05)
 
     site.answer = drip
     began = time.monotonic()
     with pytest.raises(FetchProblem):
         site.fetcher().get_json(site.url)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.enable_socket
@@ -236,13 +238,13 @@ def test_a_name_that_takes_its_time_is_given_up(monkeypatch: pytest.MonkeyPatch)
     slow = threading.Event()
 
     def resolve(*_: Any) -> list[str]:
-        slow.wait(10)
+        slow.wait(60)
         return []
 
     began = time.monotonic()
     with pytest.raises(FetchProblem):
         Fetcher(resolve=resolve).get_json("https://rp.example/")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     slow.set()
 
 

@@ -226,7 +226,34 @@ def _serve(app: Flask, host: str, port: int, workers: int, with_worker: bool, fo
         signal.signal(signal.SIGINT, end)
 
     server.on_startup(take_signals)  # after Granian's own
-    server.serve(target_loader=partial(observe, app), wrap_loader=False)
+    server.serve(target_loader=partial(_begin_worker, app), wrap_loader=False)
+
+
+def _begin_worker(app: Flask) -> Flask:
+    """What a worker process does before it serves."""
+    _hear_the_end()
+    return observe(app)
+
+
+def _hear_the_end() -> None:
+    """Have a thread of its own wait for SIGTERM and SIGINT, and do then what the handler of the time would.
+
+    Python runs handlers in the main thread, which waits inside Granian until the server ends. A signal that the kernel
+    gives to any other thread wakes nobody: such a worker served on until it was killed, and what it answered then was
+    lost. So no thread takes them; all that begin after this one have them blocked, too.
+    """
+    ends = (signal.SIGTERM, signal.SIGINT)
+    inherited: dict[int, object] = {number: signal.getsignal(number) for number in ends}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+
+    def hear() -> None:
+        number = signal.sigwait(ends)
+        handler = signal.getsignal(number)
+        if handler is inherited[number] or not callable(handler):
+            os._exit(0)  # Granian has not put its own yet: nothing is served
+        handler(number, None)
+
+    threading.Thread(target=hear, name="signals", daemon=True).start()
 
 
 def _share_memory() -> None:

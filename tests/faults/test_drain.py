@@ -1,6 +1,7 @@
 """SIGTERM under load: what was begun is finished and answered, nothing is lost, and the end comes soon."""
 
 import http.client
+import os
 import signal
 import threading
 import time
@@ -86,6 +87,35 @@ def test_every_token_that_was_made_reached_its_caller(tmp_path: Path, keeps: boo
         assert [cut for caller in callers for cut in caller.cut] == []
         # The audit trail is the oracle: a token that was made is a token that came.
         assert provider.count_audit("client:token:issue") == answered
+        provider.process = None
+
+
+@pytest.mark.spec("F-16")
+def test_a_worker_that_gets_no_core_meanwhile_drains_all_the_same(tmp_path: Path) -> None:
+    """Which of its threads the kernel gives the signal to is chance, and after a stop seldom the one that waits."""
+    with provider_in(tmp_path / "provider") as provider:
+        client = provider.add_client("Lote", "https://cliente.example/regreso", "--grant", "client_credentials")
+        provider.start(2)
+        assert provider.process is not None
+        workers = [pid for pid in provider.cpu_seconds() if pid != provider.process.pid]
+        callers = [Caller(provider, client, keeps=False) for _ in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        until = time.monotonic() + ENDS_WITHIN
+        while sum(caller.answered for caller in callers) <= CALLERS:
+            assert time.monotonic() < until, provider.log
+            time.sleep(0.02)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        provider.process.send_signal(signal.SIGTERM)
+        time.sleep(1)  # until the server has told its workers
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        assert provider.process.wait(ENDS_WITHIN) == 0, provider.log
+        for caller in callers:
+            caller.join(ENDS_WITHIN)
+        assert "refused to gracefully stop" not in provider.log
+        assert provider.count_audit("client:token:issue") == sum(caller.answered for caller in callers)
         provider.process = None
 
 

@@ -231,7 +231,8 @@ def _serve(app: Flask, host: str, port: int, workers: int, with_worker: bool, fo
 
 def _begin_worker(app: Flask) -> Flask:
     """What a worker process does before it serves."""
-    _hear_the_end()
+    if multiprocessing.parent_process() is not None:  # else whoever calls this is no worker, and has signals of its own
+        _hear_the_end()
     return observe(app)
 
 

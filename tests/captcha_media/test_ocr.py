@@ -12,9 +12,7 @@ SEED = 20261124
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("tesseract") is None, reason="optional: Tesseract is missing: apt-get install tesseract-ocr"
-    ),
+    pytest.mark.skipif(shutil.which("tesseract") is None, reason="Tesseract is missing: apt-get install tesseract-ocr"),
 ]
 
 

@@ -213,7 +213,7 @@ def test_apache_lets_nobody_ask_a_node_for_its_health_or_figures(apache: list[st
 def test_systemd_takes_its_units(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        pytest.skip("optional: systemd is missing here")
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
     program = tmp_path / "idp"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
